@@ -1,0 +1,1 @@
+//! Floor 4: the forwarder: inputs -> records -> disk queue -> outputs.

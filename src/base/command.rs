@@ -1,0 +1,287 @@
+//! Running other programs: no shell, a fixed PATH and locale, a deadline, bounded output.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Command as StdCommand, Stdio};
+use std::time::{Duration, Instant};
+
+/// Where programs are looked for: bundle.md 1.1, "Environment it fixes".
+pub const PATH: &str = "/sbin:/bin:/usr/sbin:/usr/bin";
+
+/// Most output that is kept of a child's stdout and stderr together.
+const OUTPUT_LIMIT: usize = 4 << 20;
+
+/// How a child ended.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Exit status; 128 + the signal's number when a signal ended it, as a shell would say.
+    pub code: i32,
+    /// Standard output and error as they came, at most 4 MiB, invalid UTF-8 replaced.
+    pub output: String,
+}
+
+impl Outcome {
+    /// Exit status 0.
+    pub fn ok(&self) -> bool {
+        self.code == 0
+    }
+
+    /// The last line that is not blank: what a person needs of a failed tool.
+    pub fn last_line(&self) -> &str {
+        self.output
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|l| !l.is_empty())
+            .unwrap_or("(no output)")
+    }
+}
+
+/// Why a child could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Not in [`PATH`].
+    #[error("`{0}` is not installed (looked in {PATH})")]
+    Missing(String),
+    /// The system refused to start it.
+    #[error("cannot run `{program}`: {source}")]
+    Start {
+        /// What was to run.
+        program: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It did not end in time and was killed.
+    #[error("`{program}` did not end within {seconds} s and was stopped")]
+    TimedOut {
+        /// What ran.
+        program: String,
+        /// The deadline.
+        seconds: u64,
+    },
+}
+
+/// A program with its arguments, about to be run.
+#[derive(Debug)]
+pub struct Command {
+    program: String,
+    args: Vec<OsString>,
+    env: Vec<(String, OsString)>,
+    timeout: Duration,
+    stdin: Option<Vec<u8>>,
+}
+
+impl Command {
+    /// `program` is a bare name looked up in [`PATH`], or an absolute path.
+    pub fn new(program: &str) -> Self {
+        Command {
+            program: program.to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            timeout: Duration::from_secs(120),
+            stdin: None,
+        }
+    }
+
+    /// One argument. Never a secret: argv is visible to every user of the host.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Several arguments.
+    pub fn args<I, S>(mut self, args: I) -> Self
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        self.args
+            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// One environment variable on top of PATH and LC_ALL (nothing else is passed on).
+    pub fn env(mut self, key: &str, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((key.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// How long it may take (120 s when not said).
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// What the child reads from its standard input (nothing when not said).
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// The command as a person would type it, for plans and messages.
+    pub fn display(&self) -> String {
+        let mut text = self.program.clone();
+        for arg in &self.args {
+            text.push(' ');
+            text.push_str(&arg.to_string_lossy());
+        }
+        text
+    }
+
+    /// Runs it and keeps its output.
+    pub fn run(self) -> Result<Outcome, CommandError> {
+        self.run_with(|_| {})
+    }
+
+    /// Runs it, hands each piece of output on as it comes, and keeps it too.
+    pub fn run_with(self, mut each: impl FnMut(&[u8])) -> Result<Outcome, CommandError> {
+        let path =
+            find(&self.program).ok_or_else(|| CommandError::Missing(self.program.clone()))?;
+        let start = |source| CommandError::Start {
+            program: self.program.clone(),
+            source,
+        };
+        let (mut reader, writer) = std::io::pipe().map_err(start)?;
+        let mut command = StdCommand::new(path);
+        command
+            .args(&self.args)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C")
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .current_dir("/")
+            .stdin(if self.stdin.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
+            .stdout(writer.try_clone().map_err(start)?)
+            .stderr(writer);
+        let mut child = command.spawn().map_err(start)?;
+        drop(command); // its ends of the pipe: reading ends when the child's do
+        if let (Some(bytes), Some(mut pipe)) = (self.stdin.clone(), child.stdin.take()) {
+            std::thread::spawn(move || {
+                let _ = std::io::Write::write_all(&mut pipe, &bytes);
+            });
+        }
+        let (tell, told) = std::sync::mpsc::channel::<Vec<u8>>();
+        std::thread::spawn(move || {
+            let mut buffer = [0u8; 8192];
+            while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                if tell.send(buffer[..n].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+        let deadline = Instant::now() + self.timeout;
+        let mut kept = Vec::new();
+        let mut take = |piece: Vec<u8>| {
+            each(&piece);
+            let room = OUTPUT_LIMIT.saturating_sub(kept.len());
+            kept.extend_from_slice(&piece[..piece.len().min(room)]);
+        };
+        // A grandchild (a daemon started by a service script) may hold the pipe open for ever:
+        // the child's own end decides, not the end of its output.
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(start)? {
+                while let Ok(piece) = told.recv_timeout(Duration::from_millis(20)) {
+                    take(piece);
+                }
+                break status;
+            }
+            if Instant::now() >= deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(CommandError::TimedOut {
+                    program: self.program,
+                    seconds: self.timeout.as_secs(),
+                });
+            }
+            match told.recv_timeout(Duration::from_millis(5)) {
+                Ok(piece) => take(piece),
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        };
+        use std::os::unix::process::ExitStatusExt;
+        Ok(Outcome {
+            code: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            output: String::from_utf8_lossy(&kept).into_owned(),
+        })
+    }
+}
+
+/// The full path of a program: itself when absolute, else the first hit in [`PATH`].
+pub fn find(program: &str) -> Option<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let usable = |p: &PathBuf| {
+        std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return Some(PathBuf::from(program)).filter(|p| p.is_absolute() && usable(p));
+    }
+    PATH.split(':')
+        .map(|dir| PathBuf::from(dir).join(program))
+        .find(usable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_output_come_back() {
+        let done = Command::new("sh")
+            .args(["-c", "echo one; echo two >&2; exit 7"])
+            .run()
+            .unwrap();
+        assert_eq!(done.code, 7);
+        assert!(done.output.contains("one") && done.output.contains("two"));
+        assert_eq!(done.last_line(), "two");
+    }
+
+    #[test]
+    fn environment_is_not_passed_on() {
+        let done = Command::new("env").run().unwrap();
+        assert!(!done.output.contains("CARGO"), "{}", done.output);
+        assert!(done.output.contains("LC_ALL=C"));
+    }
+
+    #[test]
+    fn missing_program_is_named() {
+        let error = Command::new("no-such-program-here").run().unwrap_err();
+        assert!(error.to_string().contains("no-such-program-here"));
+    }
+
+    #[test]
+    fn a_hanging_child_is_stopped() {
+        let error = Command::new("sleep")
+            .arg("30")
+            .timeout(Duration::from_millis(100))
+            .run()
+            .unwrap_err();
+        assert!(matches!(error, CommandError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn a_daemon_left_behind_does_not_hold_us() {
+        let begun = Instant::now();
+        let done = Command::new("sh")
+            .args(["-c", "sleep 3 & echo started"])
+            .run()
+            .unwrap();
+        assert!(done.ok() && done.output.contains("started"));
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn stdin_is_fed() {
+        let done = Command::new("cat").stdin("hello").run().unwrap();
+        assert_eq!(done.output, "hello");
+    }
+}

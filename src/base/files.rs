@@ -1,0 +1,363 @@
+//! File access that an attacker or a power cut cannot turn against us: atomic replacement that
+//! keeps owner, mode and SELinux label, bounded reads, removal that follows no link.
+
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Owner and group of a file, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+}
+
+impl Owner {
+    /// root:root.
+    pub const ROOT: Owner = Owner { uid: 0, gid: 0 };
+}
+
+/// What a written file shall look like.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// Permission bits, e.g. 0o640. The file never exists with wider ones.
+    pub mode: u32,
+    /// Owner; `None` leaves it to the process (unprivileged tests).
+    pub owner: Option<Owner>,
+}
+
+impl Look {
+    /// A mode, owned by whoever runs.
+    pub fn mode(mode: u32) -> Self {
+        Look { mode, owner: None }
+    }
+
+    /// A mode and an owner; the owner is only set when we are root.
+    pub fn owned(mode: u32, owner: Owner) -> Self {
+        let owner = nix::unistd::geteuid().is_root().then_some(owner);
+        Look { mode, owner }
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes; `None` when it does not exist.
+pub fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    let file = match OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
+    };
+    if !file.metadata()?.is_file() {
+        bail!("cannot read `{}`: not a regular file", path.display());
+    }
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    if bytes.len() > limit {
+        bail!("`{}` is larger than {limit} bytes", path.display());
+    }
+    Ok(Some(bytes))
+}
+
+/// As [`read`], as text; invalid UTF-8 is replaced.
+pub fn read_text(path: &Path, limit: usize) -> Result<Option<String>> {
+    Ok(read(path, limit)?.map(|b| String::from_utf8_lossy(&b).into_owned()))
+}
+
+/// Puts `bytes` at `path` so that a reader, a crash or a power cut sees the old file or the new
+/// one: temporary file in the same folder (created with its final mode), fsync, rename, fsync of
+/// the folder. A replaced file's SELinux label is kept. A link at `path` is replaced, not followed.
+pub fn write_atomic(path: &Path, bytes: &[u8], look: Look) -> Result<()> {
+    let what = || format!("cannot write `{}`", path.display());
+    let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
+    let name = path.file_name().with_context(what)?.to_string_lossy();
+    let mut temp = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .suffix(".omsagent-new")
+        .permissions(fs::Permissions::from_mode(0o600 & look.mode))
+        .tempfile_in(dir)
+        .with_context(what)?;
+    temp.write_all(bytes).with_context(what)?;
+    if let Some(owner) = look.owner {
+        std::os::unix::fs::fchown(temp.as_file(), Some(owner.uid), Some(owner.gid))
+            .with_context(what)?;
+    }
+    temp.as_file()
+        .set_permissions(fs::Permissions::from_mode(look.mode))
+        .with_context(what)?;
+    keep_label(path, temp.as_file());
+    temp.as_file().sync_all().with_context(what)?;
+    temp.persist(path).map_err(|e| e.error).with_context(what)?;
+    sync_dir(dir);
+    Ok(())
+}
+
+/// As [`write_atomic`] with owner and mode of the file that is there; it must exist.
+pub fn replace_keeping_look(path: &Path, bytes: &[u8]) -> Result<()> {
+    let meta = fs::symlink_metadata(path)
+        .with_context(|| format!("cannot replace `{}`", path.display()))?;
+    if !meta.is_file() {
+        bail!("cannot replace `{}`: not a regular file", path.display());
+    }
+    let owner = Owner {
+        uid: meta.uid(),
+        gid: meta.gid(),
+    };
+    write_atomic(path, bytes, Look::owned(meta.mode() & 0o7777, owner))
+}
+
+/// Makes one folder with exactly this mode and owner, or brings an existing one to them.
+/// Something else of that name (a link too) is an error. Parents must exist.
+pub fn make_dir(path: &Path, look: Look) -> Result<()> {
+    let what = || format!("cannot make folder `{}`", path.display());
+    match fs::DirBuilder::new().mode(look.mode & 0o700).create(path) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(e).with_context(what),
+    }
+    // Through a descriptor that follows no link, so that nobody can swap the folder meanwhile.
+    let dir = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .open(path)
+        .with_context(what)?;
+    if let Some(owner) = look.owner {
+        std::os::unix::fs::fchown(&dir, Some(owner.uid), Some(owner.gid)).with_context(what)?;
+    }
+    dir.set_permissions(fs::Permissions::from_mode(look.mode))
+        .with_context(what)
+}
+
+/// Points `link` at `target`, atomically. An existing link is repointed; a file or folder of that
+/// name is an error, except an empty folder, which gives way.
+pub fn make_link(link: &Path, target: &Path) -> Result<()> {
+    let what = || format!("cannot make link `{}`", link.display());
+    match fs::symlink_metadata(link) {
+        Ok(m) if m.is_symlink() && fs::read_link(link).is_ok_and(|t| t == target) => return Ok(()),
+        Ok(m) if m.is_dir() => fs::remove_dir(link).with_context(what)?,
+        Ok(m) if !m.is_symlink() => bail!("{}: a file is in the way", what()),
+        _ => {}
+    }
+    let temp = link.with_file_name(format!(
+        ".{}.{}",
+        link.file_name().unwrap_or_default().to_string_lossy(),
+        uuid::Uuid::new_v4().simple()
+    ));
+    std::os::unix::fs::symlink(target, &temp).with_context(what)?;
+    fs::rename(&temp, link).with_context(what)?;
+    if let Some(dir) = link.parent() {
+        sync_dir(dir);
+    }
+    Ok(())
+}
+
+/// Removes a file or link; nothing there is fine. True when something was removed.
+pub fn remove(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e).with_context(|| format!("cannot remove `{}`", path.display())),
+    }
+}
+
+/// Removes a folder and all below it, following no link (std walks by descriptor).
+pub fn remove_tree(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Ok(m) if m.is_dir() => {
+            fs::remove_dir_all(path)
+                .with_context(|| format!("cannot remove folder `{}`", path.display()))?;
+            Ok(true)
+        }
+        _ => remove(path),
+    }
+}
+
+/// Removes a folder only if it is empty. True when it is gone.
+pub fn remove_dir_if_empty(path: &Path) -> bool {
+    fs::remove_dir(path).is_ok()
+}
+
+/// Gives a tree to `owner`: by descriptor, no link followed, no file with several names touched
+/// (a hard link planted by a service account must not hand us a foreign file).
+pub fn chown_tree(path: &Path, owner: Owner) -> Result<()> {
+    use nix::fcntl::OFlag;
+    fn walk(dir: &mut nix::dir::Dir, owner: Owner) -> nix::Result<()> {
+        use nix::sys::stat::{SFlag, fstatat};
+        use nix::unistd::{Gid, Uid, fchownat};
+        let (uid, gid) = (
+            Some(Uid::from_raw(owner.uid)),
+            Some(Gid::from_raw(owner.gid)),
+        );
+        let names: Vec<_> = dir
+            .iter()
+            .filter_map(|e| e.ok())
+            .map(|e| e.file_name().to_owned())
+            .filter(|n| n.to_bytes() != b"." && n.to_bytes() != b"..")
+            .collect();
+        for name in names {
+            let at = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+            let Ok(meta) = fstatat(dir.as_fd(), name.as_c_str(), at) else {
+                continue;
+            };
+            let kind = SFlag::from_bits_truncate(meta.st_mode) & SFlag::S_IFMT;
+            if kind != SFlag::S_IFDIR && meta.st_nlink > 1 {
+                continue;
+            }
+            fchownat(dir.as_fd(), name.as_c_str(), uid, gid, at)?;
+            if kind == SFlag::S_IFDIR {
+                let mut below = nix::dir::Dir::openat(
+                    dir.as_fd(),
+                    name.as_c_str(),
+                    OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+                    nix::sys::stat::Mode::empty(),
+                )?;
+                walk(&mut below, owner)?;
+            }
+        }
+        Ok(())
+    }
+    let what = || format!("cannot change the owner of `{}`", path.display());
+    let mut top = nix::dir::Dir::open(
+        path,
+        OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+    .with_context(what)?;
+    walk(&mut top, owner).with_context(what)?;
+    std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).with_context(what)
+}
+
+/// Is this path one that only root can have put there: it and every folder above it owned by
+/// root and not writable by group or world? Asked before root executes or trusts a file.
+pub fn only_root_can_change(path: &Path) -> bool {
+    let Ok(full) = fs::canonicalize(path) else {
+        return false;
+    };
+    full.ancestors().all(|p: &Path| {
+        fs::metadata(p).is_ok_and(|m| {
+            m.uid() == 0 && (m.mode() & 0o022 == 0 || (m.is_dir() && m.mode() & 0o1000 != 0))
+        })
+    })
+}
+
+/// fsync of a folder, so that a rename or unlink in it is on the disk. Best effort: some file
+/// systems refuse it.
+pub fn sync_dir(dir: &Path) {
+    if let Ok(handle) = File::open(dir) {
+        let _ = handle.sync_all();
+    }
+}
+
+/// A folder inside `dir` that nobody could have guessed or made before (0700).
+pub fn private_dir(dir: &Path, prefix: &str) -> Result<PathBuf> {
+    let temp = tempfile::Builder::new()
+        .prefix(prefix)
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(dir)
+        .with_context(|| format!("cannot make a folder in `{}`", dir.display()))?;
+    Ok(temp.keep())
+}
+
+const LABEL: &str = "security.selinux";
+
+fn keep_label(old: &Path, new: &File) {
+    let mut label = [0u8; 1024];
+    let Ok(n) = rustix::fs::lgetxattr(old, LABEL, &mut label[..]) else {
+        return; // no such file, or no SELinux: the folder's default applies
+    };
+    let _ = rustix::fs::fsetxattr(new, LABEL, &label[..n], rustix::fs::XattrFlags::empty());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn atomic_write_sets_mode_and_replaces_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let victim = dir.path().join("victim");
+        let path = dir.path().join("f");
+        fs::write(&victim, "keep").unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        write_atomic(&path, b"new", Look::mode(0o640)).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read(&victim).unwrap(), b"keep");
+        assert_eq!(mode(&path), 0o640);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no leftovers");
+    }
+
+    #[test]
+    fn replacing_keeps_the_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        write_atomic(&path, b"1", Look::mode(0o604)).unwrap();
+        replace_keeping_look(&path, b"2").unwrap();
+        assert_eq!(mode(&path), 0o604);
+        assert_eq!(fs::read(&path).unwrap(), b"2");
+    }
+
+    #[test]
+    fn reading_has_a_limit_and_refuses_what_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap().unwrap(), b"12345");
+        assert!(read(&path, 4).is_err());
+        assert!(read(&dir.path().join("none"), 4).unwrap().is_none());
+        assert!(read(dir.path(), 4).is_err());
+        nix::unistd::mkfifo(&dir.path().join("p"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&dir.path().join("p"), 4).is_err(), "must not hang");
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real");
+        fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, dir.path().join("link")).unwrap();
+        assert!(make_dir(&dir.path().join("link"), Look::mode(0o700)).is_err());
+        make_dir(&real, Look::mode(0o711)).unwrap();
+        assert_eq!(mode(&real), 0o711);
+    }
+
+    #[test]
+    fn links_are_repointed_files_are_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("l");
+        make_link(&link, Path::new("/a")).unwrap();
+        make_link(&link, Path::new("/b")).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("/b"));
+        let file = dir.path().join("f");
+        fs::write(&file, "x").unwrap();
+        assert!(make_link(&file, Path::new("/b")).is_err());
+    }
+
+    #[test]
+    fn removing_a_tree_does_not_leave_it_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("f"), "x").unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        std::os::unix::fs::symlink(&outside, tree.join("l")).unwrap();
+        assert!(remove_tree(&tree).unwrap());
+        assert!(outside.join("f").exists());
+        assert!(!remove_tree(&tree).unwrap());
+    }
+}

@@ -1,0 +1,7 @@
+//! Floor 1: files, commands, the root prefix, ids, secrets. Knows nothing of the product.
+
+pub mod command;
+pub mod files;
+pub mod ids;
+pub mod out;
+pub mod secret;

@@ -1,0 +1,1 @@
+//! Floor 2: the one-file bundle, format "OMSB 1" (bundle-format.md E.3).

@@ -1,0 +1,5 @@
+//! The door: everything else is in the library.
+
+fn main() -> std::process::ExitCode {
+    omsagent::cli::main()
+}

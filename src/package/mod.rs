@@ -1,0 +1,1 @@
+//! Floor 2: .deb and .rpm files, written by our own code.

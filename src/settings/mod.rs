@@ -1,0 +1,1 @@
+//! Floor 2: every file format we read or write.
