@@ -39,7 +39,7 @@ MAPS := $(CURDIR)=omsagent $(CARGO_DIR)/registry/src=crates
 REMAP = target.$(1).rustflags=[$(foreach m,$(MAPS),"--remap-path-prefix=$(m)",)"--remap-path-prefix=$(shell rustc --print sysroot)=rust"]
 C_MAP := $(foreach m,$(MAPS),-ffile-prefix-map=$(m))
 # glibc's headers with musl's library: nothing that only glibc has may be called.
-C_AARCH64 := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -mno-outline-atomics
+C_AARCH64 := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -mno-outline-atomics -DSQLITE_DISABLE_LFS
 
 BUILD = CFLAGS_x86_64_unknown_linux_musl="$(C_MAP)" \
 	CFLAGS_aarch64_unknown_linux_musl="$(C_MAP) $(C_AARCH64)" \
