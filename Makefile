@@ -57,7 +57,7 @@ bundle: setup $(BUNDLE) $(SUMS) ## dist/: static binary, .deb, .rpm and the one-
 	@ls -l $(BINARY) $(DEB) $(RPM) $(BUNDLE) $(SUMS)
 
 demo: bundle ## Boot a throw-away Debian, install, onboard, watch a log line arrive, purge
-	@tests/system/demo $(BUNDLE)
+	@tests/system/demo
 
 test: ## Everything: format, lints, licences, unit tests, packages, system tests on four systems
 	@tests/all
@@ -68,7 +68,7 @@ check: ## The quick part of `test`: format, lints, unit tests
 	cargo test --locked
 
 bench: bundle ## Speed and size, each against the plain tool in the same run -> dist/bench.json
-	@benches/bench $(BUNDLE)
+	@benches/bench
 
 clean: ## Remove dist/ (target/ stays)
 	rm -rf dist

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Shared by the system tests: source it first. A test is a bash function run by `case_`; it fails when any command in it
 # fails. The stage (systems, bundle, hub) is in stage.sh.
 ROOT=${1:-bookworm}

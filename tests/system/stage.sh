@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # The stage: throw-away systems from the rig, the bundle on them, and the hub beside them. Sourced by the system tests
 # (through lib.sh), the demo and the benchmarks. All of it is gone when the sourcing script calls `stage_end`.
 set -uo pipefail
