@@ -4,3 +4,4 @@
 pub mod certificate;
 pub mod http;
 pub mod identity;
+pub mod tls;
