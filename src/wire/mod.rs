@@ -2,7 +2,9 @@
 //! envelopes - shared by agent, workspace, hub and doctor.
 
 pub mod authority;
+pub mod certificate;
 pub mod http;
 pub mod identity;
 pub mod signature;
+pub mod tls;
 pub mod topology;
