@@ -26,7 +26,7 @@ struct Words {
     id: Option<String>,
     key: Option<Secret>,
     domain: Option<String>,
-    proxy: Option<String>,
+    proxy: Option<Secret>,
     azure_resource: Option<String>,
     marker: Option<String>,
     ca_file: Option<PathBuf>,
@@ -79,7 +79,7 @@ pub fn run(words: &[OsString]) -> u8 {
 }
 
 fn perform(host: &Host, words: Words) -> u8 {
-    if let Some(line) = words.proxy.as_deref().filter(|_| !words.onboarding) {
+    if let Some(line) = words.proxy.as_ref().filter(|_| !words.onboarding) {
         let code = locked(host, |host| save_proxy(host, line));
         if code != 0 {
             return code;
@@ -205,11 +205,12 @@ fn onboard(host: &Host, request: OnboardingRequest) -> u8 {
     }
 }
 
-fn save_proxy(host: &Host, line: &str) -> u8 {
-    let saved = crate::settings::proxy::parse(line).and_then(|_| {
+fn save_proxy(host: &Host, line: &Secret) -> u8 {
+    let parsed = crate::settings::proxy::parse(line.expose()).map_err(anyhow::Error::from);
+    let saved = parsed.and_then(|_| {
         let owner = workspace::onboarding::service_owner(host)?;
         let look = files::Look::owned(0o600, owner);
-        files::write_atomic(&host.layout.proxy_conf(), line.as_bytes(), look)
+        files::write_atomic(&host.layout.proxy_conf(), line.expose().as_bytes(), look)
     });
     match saved {
         Ok(()) => {
@@ -342,7 +343,7 @@ fn take(letter: char, value: String, seen: &mut Words) -> Result<(), Early> {
             }
         }
         'd' => seen.domain = value,
-        'p' => seen.proxy = value,
+        'p' => seen.proxy = value.map(Secret::new),
         'a' => seen.azure_resource = value,
         'm' => seen.marker = value,
         _ => seen.remove = value,

@@ -24,7 +24,7 @@ pub struct OnboardingRequest {
     /// Domain of the service.
     pub domain: String,
     /// Proxy line for proxy.conf; `None` leaves what is there.
-    pub proxy: Option<String>,
+    pub proxy: Option<Secret>,
     /// Azure resource id.
     pub azure_resource: Option<String>,
     /// Present: secondary workspace, with this text as marker.

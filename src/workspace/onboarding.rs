@@ -58,7 +58,11 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
     if let Some(line) = &request.proxy {
         // Written without a line end: bundle.md 4.11.
         let look = Look::owned(0o600, owner);
-        plan.push(WriteFile::new(host.layout.proxy_conf(), line.as_str(), look));
+        plan.push(WriteFile::new(
+            host.layout.proxy_conf(),
+            line.expose(),
+            look,
+        ));
     }
     if let Some(pem) = ca {
         let look = Look::owned(0o644, Owner::ROOT);
@@ -178,7 +182,11 @@ impl Step for Register {
         let (guid, identity) = match known {
             Some(guid) => {
                 report.line(&format!("info\tReusing previous agent GUID {guid}"));
-                (guid, ClientIdentity::load(&paths.certs())?)
+                let identity = ClientIdentity::load(&paths.certs())?;
+                let identity = identity.with_context(|| {
+                    format!("no certificate in `{}`", paths.certs().display())
+                })?;
+                (guid, identity)
             }
             None => {
                 report.line("info\tGenerating certificate ...");
@@ -189,11 +197,11 @@ impl Step for Register {
             }
         };
         report.line(&format!("info\tAgent GUID is {guid}"));
-        let proxy_line = match &self.request.proxy {
-            Some(line) => Some(line.clone()),
-            None => settings::proxy::load(layout)?,
+        let proxy = match &self.request.proxy {
+            Some(line) => Some(settings::proxy::parse(line.expose())?),
+            None => settings::proxy::load(&layout.proxy_conf())?,
         };
-        if proxy_line.is_some() {
+        if proxy.is_some() {
             let path = layout.proxy_conf();
             report.line(&format!("info\tUsing proxy settings from '{}'", path.display()));
         }
@@ -205,7 +213,7 @@ impl Step for Register {
             guid: guid.clone(),
             identity: identity.clone(),
             ca_file: self.ca_file(),
-            proxy: proxy_line.as_deref().map(settings::proxy::parse).transpose()?,
+            proxy,
             agent_version: self.version.clone(),
             azure_resource_id: self.request.azure_resource.clone(),
         })?;

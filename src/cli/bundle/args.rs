@@ -47,8 +47,8 @@ pub struct OnboardingArgs {
     pub key: Secret,
     /// `-d`
     pub domain: Option<String>,
-    /// `-p`
-    pub proxy: Option<String>,
+    /// `-p`; may hold a password
+    pub proxy: Option<Secret>,
     /// `-a`
     pub azure_resource: Option<String>,
     /// `-m`
@@ -135,7 +135,7 @@ struct Seen {
     id: Option<String>,
     key: Option<Secret>,
     domain: Option<String>,
-    proxy: Option<String>,
+    proxy: Option<Secret>,
     azure_resource: Option<String>,
     marker: Option<String>,
     ca_file: Option<PathBuf>,
@@ -214,7 +214,7 @@ pub fn parse(
                 seen.key = Some(key_from(&mut slice, &format!("`{}`", path.display()))?);
             }
             "-d" | "--domain" => seen.domain = given(value()?),
-            "-p" | "--proxy" => seen.proxy = given(value()?),
+            "-p" | "--proxy" => seen.proxy = given(value()?).map(Secret::new),
             "-a" | "--azure-resource" => seen.azure_resource = given(value()?),
             "-m" | "--multi-homing-marker" => seen.marker = given(value()?),
             "--ca-file" => seen.ca_file = given(value()?).map(PathBuf::from),

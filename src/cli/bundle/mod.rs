@@ -143,7 +143,8 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
         (3, text)
     })?;
     if let Some(line) = &args.proxy {
-        crate::settings::proxy::parse(line).map_err(|e| (2, format!("error\t{e:#}")))?;
+        crate::settings::proxy::parse(line.expose())
+            .map_err(|e| (4, format!("error\tThe proxy setting is not valid: {e}")))?;
     }
     let ca_file = match args.ca_file {
         None => None,

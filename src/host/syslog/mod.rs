@@ -126,7 +126,28 @@ pub fn configure(
     port: u16,
     selection: &Selection,
 ) -> Result<Change, SyslogError> {
-    let edits = match &host.syslog {
+    apply(host, edits(host, id, port, selection)?, Intent::Add)
+}
+
+/// Would [`configure`] find nothing to do?
+pub fn is_configured(
+    host: &Host,
+    id: &WorkspaceId,
+    port: u16,
+    selection: &Selection,
+) -> Result<bool, SyslogError> {
+    Ok(!edits(host, id, port, selection)?
+        .iter()
+        .any(Edit::is_needed))
+}
+
+fn edits(
+    host: &Host,
+    id: &WorkspaceId,
+    port: u16,
+    selection: &Selection,
+) -> Result<Vec<Edit>, SyslogError> {
+    Ok(match &host.syslog {
         None => return Err(SyslogError::NoDaemon),
         Some(SyslogDaemon::Rsyslog { dir }) => {
             let mut edit = Edit::of(dir.join(OURS), Whose::Ours)?;
@@ -139,8 +160,7 @@ pub fn configure(
             vec![edit]
         }
         Some(SyslogDaemon::SyslogNg) => configure_syslog_ng(host, id, port, selection)?,
-    };
-    apply(host, edits, Intent::Add)
+    })
 }
 
 /// Takes this workspace's forwarding out of every place it may be in.
