@@ -11,6 +11,7 @@ pub mod package;
 pub mod settings;
 
 pub mod host;
+pub mod plan;
 pub mod wire;
 
 pub mod agent;

@@ -4,11 +4,20 @@
 use crate::err;
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+pub mod admin;
 pub mod agent;
+pub mod bundle;
 pub mod hub;
+pub mod maintainer;
 pub mod pack;
+pub mod report;
+pub mod service;
+pub mod signals;
+pub mod syslog;
+pub mod uninstall;
 
 /// What the one binary can do.
 #[derive(Debug, Parser)]
@@ -26,6 +35,25 @@ enum Door {
     Hub(hub::Args),
     /// Build, inspect and verify packages and bundles
     Pack(pack::Args),
+    /// Onboard, list and remove workspaces (omsadmin.sh)
+    Admin(Words),
+    /// Start, stop and ask for workspaces' services (service_control)
+    Service(Words),
+    /// The forwarding stanza of the syslog daemon (configure_syslog.sh)
+    Syslog(Words),
+    /// Remove (R) or purge (P) the package
+    Uninstall(Words),
+    /// Called by the packages' maintainer scripts
+    #[command(hide = true)]
+    Maintainer(Words),
+}
+
+/// Words of a door that has its own, older grammar; clap passes them on as they are.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true, disable_version_flag = true)]
+struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
 }
 
 /// Picks the door by the program's own name and first word.
@@ -35,6 +63,11 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(args: Vec<OsString>) -> u8 {
+    let name = args.first().map(PathBuf::from);
+    let name = name.as_deref().and_then(Path::file_name);
+    if name.is_some_and(|n| n == bundle::PROGRAM) {
+        return bundle::run(&args[1..]);
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -46,6 +79,11 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Run(args) => agent::run(args),
         Door::Hub(args) => hub::run(args),
         Door::Pack(args) => pack::run(args),
+        Door::Admin(args) => Ok(admin::run(&args.words)),
+        Door::Service(args) => Ok(service::run(&args.words)),
+        Door::Syslog(args) => Ok(syslog::run(&args.words)),
+        Door::Uninstall(args) => Ok(uninstall::run(&args.words)),
+        Door::Maintainer(args) => maintainer::run(&args.words),
     };
     done.unwrap_or_else(|error| {
         err!("omsagent: {error:#}");

@@ -1,1 +1,8 @@
-//! Floor 4: plan -> apply -> receipt -> undo.
+//! Floor 4: install, upgrade, remove, purge: what the package's maintainer scripts do to a host,
+//! and what the bundle adds around the package manager.
+
+pub mod deploy;
+pub mod extract;
+pub mod product;
+pub mod release;
+pub mod withdraw;

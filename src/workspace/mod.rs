@@ -1,1 +1,105 @@
-//! Floor 4: one workspace on this host.
+//! Floor 4: one workspace on this host: onboarding, its files, its certificate, its state.
+
+pub mod exchange;
+pub mod listing;
+pub mod onboarding;
+pub mod port;
+pub mod removal;
+pub mod service;
+pub mod templates;
+
+use crate::base::ids::WorkspaceId;
+use crate::base::secret::Secret;
+use crate::host::layout::Layout;
+use crate::host::{Host, services, unit};
+use std::path::{Path, PathBuf};
+
+/// What an administrator gives to onboard a workspace (bundle.md 6.3).
+#[derive(Debug, Clone)]
+pub struct OnboardingRequest {
+    /// Workspace id.
+    pub id: WorkspaceId,
+    /// Its shared key.
+    pub key: Secret,
+    /// Domain of the service.
+    pub domain: String,
+    /// Proxy line for proxy.conf; `None` leaves what is there.
+    pub proxy: Option<Secret>,
+    /// Azure resource id.
+    pub azure_resource: Option<String>,
+    /// Present: secondary workspace, with this text as marker.
+    pub marker: Option<String>,
+    /// CA certificates to trust beside the system's; copied to ETC/ca.pem.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// All workspaces that have a folder in ETC, in name order. Links and other names are not
+/// workspaces (bundle.md 7, S15).
+pub fn all(layout: &Layout) -> Vec<WorkspaceId> {
+    let Ok(entries) = std::fs::read_dir(layout.etc()) else {
+        return Vec::new();
+    };
+    let mut ids: Vec<WorkspaceId> = entries
+        .filter_map(Result::ok)
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
+        .filter_map(|e| e.file_name().to_string_lossy().parse().ok())
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// The primary workspace: the one that ETC/conf points into (bundle.md 4.5).
+pub fn primary(layout: &Layout) -> Option<WorkspaceId> {
+    let target = std::fs::read_link(layout.etc().join("conf")).ok()?;
+    let folder = target.parent().and_then(Path::file_name)?;
+    folder.to_string_lossy().parse().ok()
+}
+
+/// Key, certificate and a non-empty omsadmin.conf are there (bundle.md 6.9).
+pub fn is_onboarded(layout: &Layout, id: &WorkspaceId) -> bool {
+    let paths = layout.workspace(id);
+    [paths.key(), paths.cert(), paths.omsadmin_conf()]
+        .iter()
+        .all(|p| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.len() > 0))
+}
+
+/// Does the workspace's agent run? A service manager that does not answer counts as no.
+pub fn is_active(host: &Host, id: &WorkspaceId) -> bool {
+    services::is_active(host, &unit::name(id)).unwrap_or(false)
+}
+
+/// The exit code of a failed onboarding: the service's answer or the transport's failure by its
+/// code of protocol.md 1.9, anything on this host 30.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error
+        .downcast_ref::<exchange::OnboardError>()
+        .map_or(30, exchange::OnboardError::exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_real_guid_folders_are_workspaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let id = "11111111-2222-3333-4444-555555555555";
+        for name in [id, "sysconf", "..."] {
+            std::fs::create_dir_all(layout.etc().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(
+            "/etc",
+            layout.etc().join("21111111-2222-3333-4444-555555555555"),
+        )
+        .unwrap();
+        assert_eq!(all(&layout), [id.parse().unwrap()]);
+        assert_eq!(primary(&layout), None);
+        std::os::unix::fs::symlink(
+            layout.workspace(&id.parse().unwrap()).conf(),
+            layout.etc().join("conf"),
+        )
+        .unwrap();
+        assert_eq!(primary(&layout), Some(id.parse().unwrap()));
+    }
+}

@@ -1,0 +1,456 @@
+//! The bundle's command line: one pass, left to right, with the outcomes that automation knows
+//! (bundle.md 1.2-1.4). Not clap: the order of words decides what happens.
+
+use crate::base::files;
+use crate::base::secret::Secret;
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::PathBuf;
+
+/// What the bundle was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `--install`
+    Install,
+    /// `--upgrade`: installs too when nothing is there.
+    Upgrade,
+    /// `--remove`
+    Remove,
+    /// `--purge`
+    Purge,
+    /// `--extract`
+    Extract,
+    /// `--version-check`
+    VersionCheck,
+}
+
+impl Mode {
+    /// The word in the root message (bundle.md 1.4).
+    fn word(self) -> &'static str {
+        match self {
+            Mode::Install => "install",
+            Mode::Upgrade => "upgrade",
+            Mode::Remove => "remove",
+            Mode::Purge => "purge",
+            Mode::Extract => "extract",
+            Mode::VersionCheck => "version-check",
+        }
+    }
+}
+
+/// `-w -s -d -p -a -m --ca-file`, as typed.
+#[derive(Debug, Clone)]
+pub struct OnboardingArgs {
+    /// `-w`
+    pub id: String,
+    /// `-s`, `--shared-key-file` or `OMSAGENT_SHARED_KEY`
+    pub key: Secret,
+    /// `-d`
+    pub domain: Option<String>,
+    /// `-p`; may hold a password
+    pub proxy: Option<Secret>,
+    /// `-a`
+    pub azure_resource: Option<String>,
+    /// `-m`
+    pub marker: Option<String>,
+    /// `--ca-file`
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A command line that asks for work.
+#[derive(Debug)]
+pub struct Request {
+    /// The mode.
+    pub mode: Mode,
+    /// `--version-check` after `--remove`/`--purge` does nothing (bundle.md 1.2).
+    pub nothing_to_do: bool,
+    /// `--force`
+    pub force: bool,
+    /// `--noDigest`
+    pub no_digest: bool,
+    /// `--dry-run`
+    pub dry_run: bool,
+    /// Present when both id and key were given.
+    pub onboarding: Option<OnboardingArgs>,
+}
+
+/// A command line that ends here.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Exit code.
+    pub code: u8,
+    /// Text for standard output.
+    pub out: Option<String>,
+    /// Text for standard error.
+    pub err: Option<String>,
+    /// Does the status line follow (bundle.md 1.4)?
+    pub trailer: bool,
+}
+
+/// What the parser may look at beside the words.
+pub struct Surroundings<'a> {
+    /// The bundle's name as the caller typed it.
+    pub argv0: &'a str,
+    /// `a.b.c.d`
+    pub version: &'a str,
+    /// Effective uid 0?
+    pub root: bool,
+    /// `OMSAGENT_SHARED_KEY`
+    pub key_variable: Option<String>,
+    /// `OMSAGENT_CA_FILE`
+    pub ca_variable: Option<OsString>,
+    /// Standard input, for `-s -`.
+    pub stdin: &'a mut dyn Read,
+}
+
+/// A shared key is 88 characters; this is generous.
+const KEY_LIMIT: usize = 4096;
+
+fn stop(code: u8, err: String) -> Stop {
+    Stop {
+        code,
+        out: None,
+        err: Some(err),
+        trailer: true,
+    }
+}
+
+fn needs_root(word: &str) -> Stop {
+    Stop {
+        trailer: false,
+        ..stop(
+            5,
+            format!("Must have root privileges to be able to perform {word} operation"),
+        )
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    mode: Option<Mode>,
+    no_install: bool,
+    force: bool,
+    no_digest: bool,
+    dry_run: bool,
+    id: Option<String>,
+    key: Option<Secret>,
+    domain: Option<String>,
+    proxy: Option<Secret>,
+    azure_resource: Option<String>,
+    marker: Option<String>,
+    ca_file: Option<PathBuf>,
+    echoes: Vec<String>,
+}
+
+/// Reads the words after the program's name. The lines to echo come with the request.
+pub fn parse(
+    words: &[OsString],
+    around: Surroundings<'_>,
+) -> Result<(Request, Vec<String>), Box<Stop>> {
+    let mut seen = Seen::default();
+    let mut rest = words.iter();
+    while let Some(word) = rest.next() {
+        let text = word.to_string_lossy();
+        let mut value = || -> Result<String, Stop> {
+            match rest.next() {
+                Some(v) => Ok(v.to_string_lossy().into_owned()),
+                None => Err(Stop {
+                    trailer: false,
+                    ..stop(2, format!("Option '{text}' needs a value; use --help for usage"))
+                }),
+            }
+        };
+        // An empty value counts as not given (bundle.md 1.2, "Argument forms").
+        let given = |v: String| Some(v).filter(|v| !v.is_empty());
+        match text.as_ref() {
+            "--install" => set_mode(&mut seen, Mode::Install, &around)?,
+            "--upgrade" => set_mode(&mut seen, Mode::Upgrade, &around)?,
+            "--remove" => set_mode(&mut seen, Mode::Remove, &around)?,
+            "--purge" => set_mode(&mut seen, Mode::Purge, &around)?,
+            "--extract" => set_mode(&mut seen, Mode::Extract, &around)?,
+            // No conflict check: it silently overrides a mode given before it.
+            "--version-check" => seen.mode = Some(Mode::VersionCheck),
+            "--version" => {
+                return Err(Box::new(Stop {
+                    code: 0,
+                    out: Some(format!("Version: {}", around.version)),
+                    err: None,
+                    trailer: false,
+                }));
+            }
+            "--help" | "-h" | "-?" => {
+                return Err(Box::new(stop(0, usage(around.argv0))));
+            }
+            "--force" => seen.force = true,
+            "--dry-run" => seen.dry_run = true,
+            "--restart-deps" => {}
+            "--noDigest" => {
+                seen.no_digest = true;
+                seen.echoes.push(
+                    "Provided noDigest flag in cmdline: rpm will not check package digests".into(),
+                );
+            }
+            "--skip-docker-provider-install" => {
+                let echo = "Provided skip-docker-provider-install option";
+                seen.echoes.push(echo.into());
+            }
+            "-w" | "--id" => seen.id = given(value()?),
+            "-s" | "--shared" => {
+                let key = Secret::new(value()?);
+                seen.key = match key.expose() {
+                    "" => None,
+                    "-" => Some(key_from(around.stdin, "standard input")?),
+                    _ => Some(key),
+                };
+            }
+            "--shared-key-file" => {
+                let path = PathBuf::from(value()?);
+                let bytes = files::read(&path, KEY_LIMIT)
+                    .map_err(|e| stop(2, format!("{e:#}")))?
+                    .ok_or_else(|| {
+                        stop(2, format!("shared key file `{}` does not exist", path.display()))
+                    })?;
+                let mut slice = bytes.as_slice();
+                seen.key = Some(key_from(&mut slice, &format!("`{}`", path.display()))?);
+            }
+            "-d" | "--domain" => seen.domain = given(value()?),
+            "-p" | "--proxy" => seen.proxy = given(value()?).map(Secret::new),
+            "-a" | "--azure-resource" => seen.azure_resource = given(value()?),
+            "-m" | "--multi-homing-marker" => seen.marker = given(value()?),
+            "--ca-file" => seen.ca_file = given(value()?).map(PathBuf::from),
+            _ => {
+                return Err(Box::new(stop(
+                    2,
+                    format!("Unknown argument: '{text}'\nUse -h or --help for usage"),
+                )));
+            }
+        }
+    }
+    settle(seen, &around)
+}
+
+fn set_mode(seen: &mut Seen, mode: Mode, around: &Surroundings<'_>) -> Result<(), Box<Stop>> {
+    if seen.mode.is_some() {
+        return Err(Box::new(stop(
+            2,
+            format!("{}: Conflicting qualifiers, exiting", around.argv0),
+        )));
+    }
+    if mode != Mode::Extract && !around.root {
+        return Err(Box::new(needs_root(mode.word())));
+    }
+    seen.no_install |= matches!(mode, Mode::Remove | Mode::Purge);
+    seen.mode = Some(mode);
+    Ok(())
+}
+
+fn key_from(reader: &mut dyn Read, from: &str) -> Result<Secret, Stop> {
+    let mut text = zeroize::Zeroizing::new(String::new());
+    reader
+        .take(KEY_LIMIT as u64)
+        .read_to_string(&mut text)
+        .map_err(|e| stop(2, format!("cannot read the shared key from {from}: {e}")))?;
+    match text.trim() {
+        "" => Err(stop(2, format!("no shared key in {from}"))),
+        key => Ok(Secret::new(key)),
+    }
+}
+
+fn settle(
+    mut seen: Seen,
+    around: &Surroundings<'_>,
+) -> Result<(Request, Vec<String>), Box<Stop>> {
+    let Some(mode) = seen.mode else {
+        return Err(Box::new(stop(
+            3,
+            format!(
+                "{}: No options specified, specify --help for help",
+                around.argv0
+            ),
+        )));
+    };
+    // The variable completes an id; alone it asks for nothing.
+    if seen.id.is_some() && seen.key.is_none() {
+        let variable = around.key_variable.clone().filter(|v| !v.is_empty());
+        seen.key = variable.map(|v| Secret::new(v.trim()));
+    }
+    let onboarding = match (seen.id, seen.key) {
+        (Some(id), Some(key)) => {
+            if !around.root {
+                return Err(Box::new(needs_root("onboard")));
+            }
+            let variable = around.ca_variable.clone().filter(|v| !v.is_empty());
+            Some(OnboardingArgs {
+                id,
+                key,
+                domain: seen.domain,
+                proxy: seen.proxy,
+                azure_resource: seen.azure_resource,
+                marker: seen.marker,
+                ca_file: seen.ca_file.or(variable.map(PathBuf::from)),
+            })
+        }
+        (None, None) if seen.domain.is_none() => None,
+        _ => {
+            let text = "Must specify both workspace ID (--id) and key (--shared) to onboard";
+            return Err(Box::new(Stop {
+                trailer: false,
+                ..stop(2, text.into())
+            }));
+        }
+    };
+    let request = Request {
+        mode,
+        nothing_to_do: mode == Mode::VersionCheck && seen.no_install,
+        force: seen.force,
+        no_digest: seen.no_digest,
+        dry_run: seen.dry_run,
+        onboarding,
+    };
+    Ok((request, seen.echoes))
+}
+
+/// The help text; on standard error, as the original's.
+pub fn usage(argv0: &str) -> String {
+    format!(
+        "usage: {argv0} MODE [OPTIONS]
+
+Modes (one of them):
+  --install                  Install the packages
+  --upgrade                  Install or upgrade the packages
+  --remove                   Remove the packages; workspace settings and keys stay
+  --purge                    Remove the packages and every file of theirs
+  --extract                  Write the packages to ./omsbundle.<pid>/ and stop
+  --version-check            Show installed and bundled versions
+  --version                  Show the version of this bundle
+  --help, -h, -?             Show this text
+
+Onboarding (with --install or --upgrade):
+  -w, --id ID                Workspace id
+  -s, --shared KEY           Shared key of the workspace; `-` reads it from standard input
+      --shared-key-file F    Read the shared key from a file: it does not show in `ps` then
+                             (so does the environment variable OMSAGENT_SHARED_KEY)
+  -d, --domain DOMAIN        Domain of the service (default opinsights.azure.com)
+  -p, --proxy CONF           Proxy: [protocol://][user:password@]host[:port]
+  -a, --azure-resource ID    Azure resource id of this host
+  -m, --multi-homing-marker TEXT
+                             Onboard as a secondary workspace
+      --ca-file F            Trust the CA certificates in this PEM file too
+                             (environment variable OMSAGENT_CA_FILE)
+
+Other options:
+  --force                    Install even when the installed version is the same or newer
+  --dry-run                  Show what would be done, change nothing
+  --noDigest                 Do not let rpm check package digests
+  --restart-deps, --skip-docker-provider-install
+                             Accepted for compatibility
+
+Examples:
+  sudo sh {argv0} --upgrade -w ID -s KEY
+  sudo sh {argv0} --upgrade -w ID --shared-key-file /root/key -d example.org --ca-file ca.pem
+  sudo sh {argv0} --purge"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(root: bool, words: &[&str]) -> Result<Request, Stop> {
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let mut stdin = "from-stdin\n".as_bytes();
+        let around = Surroundings {
+            argv0: "./b.sh",
+            version: "2.0.0.1",
+            root,
+            key_variable: None,
+            ca_variable: None,
+            stdin: &mut stdin,
+        };
+        parse(&words, around).map(|(r, _)| r).map_err(|s| *s)
+    }
+
+    fn code(root: bool, words: &[&str]) -> u8 {
+        run(root, words).map_or_else(|s| s.code, |_| 0)
+    }
+
+    #[test]
+    fn outcomes_of_bundle_md_1_2() {
+        for (root, words, want) in [
+            (true, &[][..], 3),
+            (true, &["--force"], 3),
+            (true, &["--bogus"], 2),
+            (true, &["--install=yes"], 2),
+            (true, &["--install", "--upgrade"], 2),
+            (true, &["--install", "--install"], 2),
+            (false, &["--install"], 5),
+            (false, &["--upgrade"], 5),
+            (false, &["--remove"], 5),
+            (false, &["--purge"], 5),
+            (false, &["--extract"], 0),
+            (false, &["--version-check"], 0),
+            (false, &["--install", "--help"], 5),
+            (false, &["--help", "--install"], 0),
+            (false, &["-?"], 0),
+            (true, &["--version-check", "--install"], 2),
+            (true, &["--install", "--version-check"], 0),
+            (true, &["--install", "-w", "x"], 2),
+            (true, &["--install", "-s", "x"], 2),
+            (true, &["--install", "-d", "x"], 2),
+            (true, &["--install", "-w", "", "-s", ""], 0),
+            (true, &["--install", "-p", "x"], 0),
+            (true, &["--install", "-w", "x", "-s"], 2),
+            (false, &["--extract", "-w", "x", "-s", "y"], 5),
+            (true, &["-w", "x", "-s", "y"], 3),
+            (true, &["--upgrade", "--shared-key-file", "/no/such", "-w", "x"], 2),
+        ] {
+            assert_eq!(code(root, words), want, "root={root} {words:?}");
+        }
+    }
+
+    #[test]
+    fn version_and_root_come_without_the_status_line() {
+        let version = run(false, &["--version"]).unwrap_err();
+        assert_eq!(version.out.as_deref(), Some("Version: 2.0.0.1"));
+        assert!(!version.trailer);
+        assert!(!run(false, &["--purge"]).unwrap_err().trailer);
+        assert!(!run(true, &["--upgrade", "-w", "x"]).unwrap_err().trailer);
+        assert!(run(true, &["--nonsense"]).unwrap_err().trailer);
+    }
+
+    #[test]
+    fn version_check_overrides_what_came_before() {
+        let request = run(true, &["--purge", "--version-check"]).unwrap();
+        assert!(request.nothing_to_do && request.mode == Mode::VersionCheck);
+        let request = run(true, &["--upgrade", "--version-check"]).unwrap();
+        assert!(!request.nothing_to_do);
+    }
+
+    #[test]
+    fn the_key_can_come_from_four_places() {
+        let key = |words: &[&str]| {
+            let request = run(true, words).unwrap();
+            request.onboarding.unwrap().key.expose().to_owned()
+        };
+        assert_eq!(key(&["--upgrade", "-w", "x", "-s", "k"]), "k");
+        assert_eq!(key(&["--upgrade", "-w", "x", "-s", "-"]), "from-stdin");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "in-a-file\r\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(
+            key(&["--upgrade", "-w", "x", "--shared-key-file", path]),
+            "in-a-file"
+        );
+        let words = ["--upgrade", "-w", "x"].map(OsString::from);
+        let around = Surroundings {
+            argv0: "b",
+            version: "1",
+            root: true,
+            key_variable: Some("in-env".into()),
+            ca_variable: None,
+            stdin: &mut std::io::empty(),
+        };
+        let (request, _) = parse(&words, around).unwrap();
+        assert_eq!(request.onboarding.unwrap().key.expose(), "in-env");
+    }
+}

@@ -1,0 +1,57 @@
+//! `omsagent maintainer`: what the packages' maintainer scripts call (bundle.md 4.2). Hidden from
+//! the help: people use dpkg and rpm.
+
+use crate::cli::admin;
+use crate::cli::report::Console;
+use crate::err;
+use crate::host::Host;
+use crate::host::layout::Layout;
+use crate::install::product;
+use crate::plan::lock;
+use anyhow::{Result, bail};
+use std::ffi::OsString;
+use std::time::Duration;
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+
+/// `postinst|prerm` and the script's own arguments; for rpm the first of them is `rpm`.
+pub fn run(words: &[OsString]) -> Result<u8> {
+    let words: Vec<&str> = words.iter().filter_map(|w| w.to_str()).collect();
+    let host = Host::detect(Layout::new("/"));
+    match words.as_slice() {
+        ["postinst", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
+        ["postinst", abort, ..] if abort.starts_with("abort-") => configure(&host),
+        ["prerm", "rpm", "0"] | ["prerm", "remove", ..] => {
+            let _lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+            product::withdraw(&host, &mut Console);
+            Ok(0)
+        }
+        // An upgrade keeps everything; the new version restarts the services.
+        ["prerm", ..] => Ok(0),
+        other => bail!("unknown maintainer script call: {other:?}"),
+    }
+}
+
+fn configure(host: &Host) -> Result<u8> {
+    let lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+    if let Err(broken) = product::configure(host, &mut Console) {
+        err!("error\t{}: {broken}", broken.step);
+        for line in &broken.left_behind {
+            err!("error\tnot taken back: {line}");
+        }
+        return Ok(1);
+    }
+    // The lock is ours still; onboarding takes none of its own below it.
+    if host.layout.onboarding_file().exists() {
+        // A workspace that cannot be reached must not fail the package; the file stays for the
+        // next attempt (bundle.md 3).
+        let code = admin::onboard_from_file(host);
+        if code != 0 {
+            err!(
+                "error\tThe package is installed, the workspace is NOT onboarded (code {code}); mend the cause, then run omsadmin.sh"
+            );
+        }
+    }
+    drop(lock);
+    Ok(0)
+}

@@ -1,0 +1,97 @@
+//! `configure_syslog.sh`: the forwarding stanza of the host's syslog daemon (bundle.md 1.8).
+
+use crate::base::ids::WorkspaceId;
+use crate::host::Host;
+use crate::host::layout::Layout;
+use crate::host::services;
+use crate::host::syslog::{self, Selection, SyslogDaemon};
+use crate::{err, out};
+use anyhow::{Context, Result, ensure};
+use std::ffi::OsString;
+
+/// Runs configure_syslog.sh with the words after its name.
+pub fn run(words: &[OsString]) -> u8 {
+    let words: Vec<String> = words
+        .iter()
+        .map(|w| w.to_string_lossy().into_owned())
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let host = Host::detect(Layout::new("/"));
+    let (doing, job): (&str, Job) = match words.as_slice() {
+        ["configure", rest @ ..] => ("process", Box::new(move |h, d| configure(h, d, rest))),
+        ["unconfigure", rest @ ..] => ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest))),
+        ["purge"] => ("purge", Box::new(purge)),
+        ["restart"] => ("restart", Box::new(restart)),
+        other => {
+            err!("Unknown parameter : {}", other.join(" "));
+            return 1;
+        }
+    };
+    let Some(daemon) = &host.syslog else {
+        out!("{}", no_daemon(doing));
+        return 1;
+    };
+    match job(&host, daemon) {
+        Ok(()) => 0,
+        Err(e) => {
+            err!("{e:#}");
+            1
+        }
+    }
+}
+
+type Job<'a> = Box<dyn Fn(&Host, &SyslogDaemon) -> Result<()> + 'a>;
+
+fn no_daemon(doing: &str) -> String {
+    let found = "No supported syslog daemon found";
+    match doing {
+        "process" => format!("{found}. Syslog messages will not be processed."),
+        "restart" => format!("{found}; unable to restart syslog."),
+        other => format!("{found}; unable to {other} syslog monitoring."),
+    }
+}
+
+fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceId, u16)> {
+    let missing = "WORKSPACE_ID and SYSLOG_PORT are required";
+    ensure!(words.len() == 2, missing);
+    let port = words[1]
+        .parse()
+        .with_context(|| format!("`{}` is not a port", words[1]))?;
+    Ok((words[0].parse()?, port))
+}
+
+fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
+    let (id, port) = workspace_and_port(words)?;
+    out!("Configuring {} for OMS logging", daemon.name());
+    if syslog::configure(host, &id, port, &Selection::default())?.made() {
+        restart(host, daemon)?;
+    }
+    Ok(())
+}
+
+fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
+    let (id, port) = workspace_and_port(words)?;
+    out!("Unconfiguring {} for OMS logging", daemon.name());
+    if syslog::unconfigure(host, &id, port)?.made() {
+        restart(host, daemon)?;
+    }
+    Ok(())
+}
+
+fn purge(host: &Host, daemon: &SyslogDaemon) -> Result<()> {
+    out!("Purging {} of OMS logging", daemon.name());
+    if syslog::purge(host)?.made() {
+        restart(host, daemon)?;
+    }
+    Ok(())
+}
+
+fn restart(host: &Host, daemon: &SyslogDaemon) -> Result<()> {
+    let service = match daemon {
+        SyslogDaemon::SyslogNg => "syslog-ng",
+        _ => "rsyslog",
+    };
+    out!("Restarting service: {service}");
+    let _ = services::restart_syslog(host)?;
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! `OPT/bin/uninstall`: `R` removes, `P` purges (bundle.md 1.9).
+
+use crate::cli::report::Console;
+use crate::err;
+use crate::host::Host;
+use crate::host::layout::Layout;
+use crate::install::withdraw::{self, Depth};
+use crate::plan::lock;
+use std::ffi::OsString;
+use std::time::Duration;
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs uninstall with the words after its name; `R` when there is none.
+pub fn run(words: &[OsString]) -> u8 {
+    let word = words.first().map(|w| w.to_string_lossy().into_owned());
+    let depth = match word.as_deref() {
+        None | Some("R") => Depth::Remove,
+        Some("P") => Depth::Purge,
+        Some(other) => {
+            err!("Invalid option specified: \"{other}\"; Valid modes: R (remove), P (purge)");
+            return 1;
+        }
+    };
+    if !nix::unistd::geteuid().is_root() {
+        err!("Must have root privileges to be able to perform uninstall operation");
+        return 5;
+    }
+    let host = Host::detect(Layout::new("/"));
+    let done = lock::take(&host.layout, LOCK_PATIENCE)
+        .and_then(|_lock| withdraw::withdraw(&host, depth, &mut Console));
+    match done {
+        Ok(()) => 0,
+        Err(e) => {
+            err!("error\t{e:#}");
+            17
+        }
+    }
+}

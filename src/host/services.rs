@@ -1,0 +1,458 @@
+//! What starts things: units placed, enabled, started, asked and removed; the syslog daemon
+//! restarted (bundle.md 4.7, R25, R29).
+//!
+//! Below a prefix units are placed and enabled by files alone, and never started.
+
+use super::layout::Layout;
+use super::syslog::SyslogDaemon;
+use super::{Change, FILE_LIMIT, Host};
+use crate::base::command::{self, Command, CommandError, Outcome};
+use crate::base::files::{self, Look, Owner};
+use anyhow::Context;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Unit folders of the distribution, in order (bundle.md 4.7).
+const VENDOR_DIRS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
+/// Unit folder of the administrator: ours where the others cannot be written (image-based hosts).
+const ADMIN_DIR: &str = "/etc/systemd/system";
+
+/// A start waits for the unit's own time limit (60 s) at most; a stop for 30 s.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What starts services here. A System V variant would be a third one: scripts in /etc/init.d,
+/// registered by update-rc.d or chkconfig.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceManager {
+    /// systemd runs (live), or has a unit folder (below a prefix).
+    Systemd,
+    /// Nothing we know, e.g. a container.
+    None,
+}
+
+impl ServiceManager {
+    /// Live: systemd is what runs when /run/systemd/system exists.
+    pub fn detect(layout: &Layout) -> ServiceManager {
+        let is = if layout.is_live() {
+            layout.path("/run/systemd/system").is_dir()
+        } else {
+            VENDOR_DIRS.iter().any(|dir| layout.path(dir).is_dir())
+        };
+        if is {
+            ServiceManager::Systemd
+        } else {
+            ServiceManager::None
+        }
+    }
+}
+
+/// Why a service could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// There is nothing to ask.
+    #[error("cannot {action} `{unit}`: systemd does not run here; {action} it by your own means")]
+    NoManager {
+        /// e.g. `start`.
+        action: &'static str,
+        /// The unit.
+        unit: String,
+    },
+    /// systemctl (or a service script) failed.
+    #[error("cannot {action} `{unit}` (status {code}): {says}; see `{look}`")]
+    Refused {
+        /// e.g. `start`.
+        action: &'static str,
+        /// The unit.
+        unit: String,
+        /// Its status.
+        code: i32,
+        /// Its last line.
+        says: String,
+        /// Where the reason is.
+        look: String,
+    },
+    /// Not a unit's name.
+    #[error("`{0}` is not the name of a service unit")]
+    BadName(String),
+    /// The tool could not be run.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+/// Where units are placed: the first vendor folder that exists and can be written, else the
+/// administrator's.
+pub fn unit_dir(layout: &Layout) -> PathBuf {
+    VENDOR_DIRS
+        .iter()
+        .map(|dir| layout.path(dir))
+        .find(|dir| {
+            dir.is_dir() && nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).is_ok()
+        })
+        .unwrap_or_else(|| layout.path(ADMIN_DIR))
+}
+
+/// Writes a unit when it is not there in just this form, and makes systemd read it.
+pub fn install_unit(host: &Host, name: &str, text: &str) -> Result<Change, ServiceError> {
+    check_name(name)?;
+    need(host, "install", name)?;
+    let dir = unit_dir(&host.layout);
+    let path = dir.join(name);
+    if files::read(&path, FILE_LIMIT)?.is_some_and(|b| b == text.as_bytes()) {
+        return Ok(Change::AlreadyThere);
+    }
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
+    files::write_atomic(&path, text.as_bytes(), Look::owned(0o644, Owner::ROOT))?;
+    reload(host)?;
+    Ok(Change::Made)
+}
+
+/// Has it started at boot.
+pub fn enable(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    check_name(name)?;
+    need(host, "enable", name)?;
+    if !host.is_live() {
+        return enable_below_prefix(host, name);
+    }
+    if is_enabled(host, name)? {
+        return Ok(Change::AlreadyThere);
+    }
+    systemctl("enable", &["enable"], name)?;
+    Ok(Change::Made)
+}
+
+/// No longer has it started at boot; a unit that does not exist is fine.
+pub fn disable(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    check_name(name)?;
+    let linked = !wants_links(host, name)?.is_empty();
+    if host.is_live() && host.services == ServiceManager::Systemd && is_enabled(host, name)? {
+        systemctl("disable", &["disable"], name)?;
+    }
+    for link in wants_links(host, name)? {
+        files::remove(&link)?;
+    }
+    Ok(linked.into())
+}
+
+/// Starts it and waits until it is ready (`Type=notify`). Below a prefix nothing starts.
+pub fn start(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    check_name(name)?;
+    need(host, "start", name)?;
+    if !host.is_live() || is_active(host, name)? {
+        return Ok(Change::AlreadyThere);
+    }
+    // A limit reached by earlier failures is not this start's fault.
+    let _ = quietly(&["reset-failed", name]);
+    systemctl("start", &["start"], name)?;
+    Ok(Change::Made)
+}
+
+/// Stops it and waits until it is gone; one that does not run or exist is fine.
+pub fn stop(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    check_name(name)?;
+    if !host.is_live() || host.services == ServiceManager::None {
+        return Ok(Change::AlreadyThere);
+    }
+    // `activating (auto-restart)` is not active, but it will be: only these two are at rest.
+    let state = property(name, "ActiveState")?;
+    if matches!(state.as_str(), "inactive" | "failed") {
+        return Ok(Change::AlreadyThere);
+    }
+    systemctl("stop", &["stop"], name)?;
+    Ok(Change::Made)
+}
+
+/// Stops and starts it, also when it did not run. Below a prefix nothing starts.
+pub fn restart(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    check_name(name)?;
+    need(host, "restart", name)?;
+    if !host.is_live() {
+        return Ok(Change::AlreadyThere);
+    }
+    let _ = quietly(&["reset-failed", name]);
+    systemctl("restart", &["restart"], name)?;
+    Ok(Change::Made)
+}
+
+/// Does it run, ready? The service manager is asked, not a pid file (R29).
+pub fn is_active(host: &Host, name: &str) -> Result<bool, ServiceError> {
+    check_name(name)?;
+    if !host.is_live() || host.services == ServiceManager::None {
+        return Ok(false);
+    }
+    Ok(quietly(&["is-active", "--quiet", name])?.ok())
+}
+
+/// Is it started at boot?
+pub fn is_enabled(host: &Host, name: &str) -> Result<bool, ServiceError> {
+    check_name(name)?;
+    if host.is_live() && host.services == ServiceManager::Systemd {
+        return Ok(quietly(&["is-enabled", "--quiet", name])?.ok());
+    }
+    Ok(!wants_links(host, name)?.is_empty())
+}
+
+/// The process that is the service now.
+pub fn main_pid(host: &Host, name: &str) -> Result<Option<u32>, ServiceError> {
+    check_name(name)?;
+    if !host.is_live() || host.services == ServiceManager::None {
+        return Ok(None);
+    }
+    let pid = property(name, "MainPID")?;
+    Ok(pid.parse().ok().filter(|pid| *pid != 0))
+}
+
+/// Stops it, takes it out of the boot, deletes the unit from every folder it may be in, and makes
+/// systemd forget it. Works without systemd too: then only files go.
+pub fn remove_unit(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    check_name(name)?;
+    let live = host.is_live() && host.services == ServiceManager::Systemd;
+    let mut change = stop(host, name)?.and(disable(host, name)?);
+    for dir in VENDOR_DIRS.iter().chain([&ADMIN_DIR]) {
+        change = change.and(files::remove(&host.layout.path(dir).join(name))?.into());
+    }
+    if live && change.made() {
+        reload(host)?;
+        let _ = quietly(&["reset-failed", name]);
+    }
+    Ok(change)
+}
+
+/// Restarts the syslog daemon so that it reads its configuration again (SIGHUP is not enough: it
+/// only reopens its files). One that somebody stopped and disabled stays as it is: `AlreadyThere`.
+pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
+    let Some(daemon) = &host.syslog else {
+        return Ok(Change::AlreadyThere);
+    };
+    let service = match daemon {
+        SyslogDaemon::Rsyslog { .. } | SyslogDaemon::OldRsyslog => "rsyslog",
+        SyslogDaemon::SyslogNg => "syslog-ng",
+    };
+    if !host.is_live() {
+        return Ok(Change::AlreadyThere);
+    }
+    if host.services == ServiceManager::Systemd {
+        let unit = format!("{service}.service");
+        if !is_active(host, &unit)? && !is_enabled(host, &unit)? {
+            return Ok(Change::AlreadyThere);
+        }
+        // dpkg triggers restart rsyslog as well: together they reach its start limit.
+        let _ = quietly(&["reset-failed", &unit]);
+        systemctl("restart", &["restart"], &unit)?;
+        return Ok(Change::Made);
+    }
+    let script = format!("/etc/init.d/{service}");
+    let ways: [Command; 3] = [
+        Command::new("invoke-rc.d").args([service, "restart"]),
+        Command::new("service").args([service, "restart"]),
+        Command::new(&script).arg("restart"),
+    ];
+    let script_there = command::find(&script).is_some();
+    for (way, program) in ways.into_iter().zip(["invoke-rc.d", "service", &script]) {
+        if !script_there || command::find(program).is_none() {
+            continue;
+        }
+        let outcome = way.timeout(PATIENCE).run()?;
+        return if outcome.ok() {
+            Ok(Change::Made)
+        } else {
+            Err(refused("restart", service, &outcome))
+        };
+    }
+    Err(ServiceError::NoManager {
+        action: "restart",
+        unit: service.to_owned(),
+    })
+}
+
+fn need(host: &Host, action: &'static str, unit: &str) -> Result<(), ServiceError> {
+    match host.services {
+        ServiceManager::Systemd => Ok(()),
+        ServiceManager::None => Err(ServiceError::NoManager {
+            action,
+            unit: unit.to_owned(),
+        }),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), ServiceError> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"-_.@".contains(&b);
+    if name.ends_with(".service") && !name.starts_with(['-', '.']) && name.bytes().all(fine) {
+        Ok(())
+    } else {
+        Err(ServiceError::BadName(name.chars().take(80).collect()))
+    }
+}
+
+fn enable_below_prefix(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    if !wants_links(host, name)?.is_empty() {
+        return Ok(Change::AlreadyThere);
+    }
+    let wants = host.layout.path(ADMIN_DIR).join("multi-user.target.wants");
+    std::fs::create_dir_all(&wants)
+        .with_context(|| format!("cannot make `{}`", wants.display()))?;
+    let unit = unit_dir(&host.layout).join(name);
+    let target = unit.strip_prefix(host.layout.root()).unwrap_or(&unit);
+    files::make_link(&wants.join(name), &PathBuf::from("/").join(target))?;
+    Ok(Change::Made)
+}
+
+/// Links in /etc/systemd/system/*.wants and *.requires that pull the unit in.
+fn wants_links(host: &Host, name: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let dir = host.layout.path(ADMIN_DIR);
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", dir.display())),
+    };
+    let mut links: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok())
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e == "wants" || e == "requires")
+        })
+        .map(|path| path.join(name))
+        .filter(|link| link.is_symlink())
+        .collect();
+    links.sort();
+    Ok(links)
+}
+
+fn reload(host: &Host) -> Result<(), ServiceError> {
+    if host.is_live() && host.services == ServiceManager::Systemd {
+        systemctl("reload units for", &["daemon-reload"], "")?;
+    }
+    Ok(())
+}
+
+fn systemctl(action: &'static str, args: &[&str], unit: &str) -> Result<(), ServiceError> {
+    let command = Command::new("systemctl").args(args);
+    let command = if unit.is_empty() {
+        command
+    } else {
+        command.arg(unit)
+    };
+    let outcome = command.timeout(PATIENCE).run()?;
+    if outcome.ok() {
+        Ok(())
+    } else {
+        Err(refused(action, unit, &outcome))
+    }
+}
+
+fn refused(action: &'static str, unit: &str, outcome: &Outcome) -> ServiceError {
+    // systemctl's first line is the reason, the second tells where to look: we say that ourselves.
+    let says = outcome.output.lines().map(str::trim);
+    let says = says.into_iter().find(|l| !l.is_empty());
+    ServiceError::Refused {
+        action,
+        unit: unit.to_owned(),
+        code: outcome.code,
+        says: says.unwrap_or("no reason given").to_owned(),
+        look: format!("journalctl -u {unit}"),
+    }
+}
+
+fn quietly(args: &[&str]) -> Result<Outcome, ServiceError> {
+    Ok(Command::new("systemctl").args(args).run()?)
+}
+
+/// One property. Without `--value`, which older systemctl does not know.
+fn property(unit: &str, name: &'static str) -> Result<String, ServiceError> {
+    let outcome = quietly(&["show", "--property", name, unit])?;
+    let value = outcome
+        .output
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    Ok(value.unwrap_or_default().trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UNIT: &str = "omsagent-x.service";
+
+    fn host(dirs: &[&str]) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in dirs {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        let host = Host::detect(Layout::new(dir.path()));
+        (dir, host)
+    }
+
+    #[test]
+    fn below_a_prefix_files_are_all_there_is() {
+        let (dir, host) = host(&["usr/lib/systemd/system", "lib/systemd/system"]);
+        assert_eq!(install_unit(&host, UNIT, "x\n").unwrap(), Change::Made);
+        assert_eq!(
+            install_unit(&host, UNIT, "x\n").unwrap(),
+            Change::AlreadyThere
+        );
+        assert_eq!(install_unit(&host, UNIT, "y\n").unwrap(), Change::Made);
+        let unit = dir.path().join("usr/lib/systemd/system").join(UNIT);
+        assert_eq!(std::fs::read_to_string(&unit).unwrap(), "y\n");
+        assert_eq!(enable(&host, UNIT).unwrap(), Change::Made);
+        assert_eq!(enable(&host, UNIT).unwrap(), Change::AlreadyThere);
+        assert!(is_enabled(&host, UNIT).unwrap());
+        let link = dir
+            .path()
+            .join("etc/systemd/system/multi-user.target.wants")
+            .join(UNIT);
+        assert_eq!(
+            std::fs::read_link(&link).unwrap(),
+            PathBuf::from("/usr/lib/systemd/system").join(UNIT)
+        );
+        assert_eq!(start(&host, UNIT).unwrap(), Change::AlreadyThere);
+        assert!(!is_active(&host, UNIT).unwrap());
+        assert_eq!(main_pid(&host, UNIT).unwrap(), None);
+        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::Made);
+        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::AlreadyThere);
+        assert!(!unit.exists() && !link.is_symlink());
+    }
+
+    #[test]
+    fn a_unit_is_removed_from_every_folder() {
+        let (dir, host) = host(&["lib/systemd/system", "etc/systemd/system"]);
+        for folder in ["lib/systemd/system", "etc/systemd/system"] {
+            std::fs::write(dir.path().join(folder).join(UNIT), "x").unwrap();
+        }
+        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::Made);
+        assert!(!dir.path().join("lib/systemd/system").join(UNIT).exists());
+        assert!(!dir.path().join("etc/systemd/system").join(UNIT).exists());
+    }
+
+    #[test]
+    fn the_administrators_folder_is_the_last_resort() {
+        let (dir, host) = host(&[]);
+        assert_eq!(
+            unit_dir(&host.layout),
+            dir.path().join("etc/systemd/system")
+        );
+        assert_eq!(host.services, ServiceManager::None);
+        let refused = start(&host, UNIT);
+        assert!(matches!(refused, Err(ServiceError::NoManager { .. })));
+        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::AlreadyThere);
+        assert_eq!(stop(&host, UNIT).unwrap(), Change::AlreadyThere);
+    }
+
+    #[test]
+    fn names_are_names() {
+        let (_dir, host) = host(&["usr/lib/systemd/system"]);
+        for bad in [
+            "../x.service",
+            "x",
+            "a b.service",
+            "-x.service",
+            ".service",
+            "",
+        ] {
+            let refused = install_unit(&host, bad, "");
+            assert!(matches!(refused, Err(ServiceError::BadName(_))), "{bad}");
+        }
+    }
+}

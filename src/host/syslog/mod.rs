@@ -1,0 +1,405 @@
+//! The syslog daemon's forwarding to the agent: which daemon there is, and our lines in its
+//! configuration (bundle.md 4.9, protocol.md 6.1, 6.2, S12, R25, R27, R28).
+//!
+//! What is written is asked of the daemon itself before anyone restarts it; if it does not accept
+//! it, the files are as before. The caller restarts ([`super::services::restart_syslog`]), and
+//! only after [`Change::Made`].
+//!
+//! There is no loop: the agent writes its own log to a file and says nothing through syslog, so a
+//! forwarded message never makes another one.
+
+mod rsyslog;
+mod selection;
+mod syslog_ng;
+
+pub use selection::{Facility, Selection, Severity, UnknownName};
+
+use super::layout::Layout;
+use super::services::ServiceManager;
+use super::{Change, FILE_LIMIT, Host, blocks};
+use crate::base::command::{self, Command, Outcome};
+use crate::base::files::{self, Look, Owner};
+use crate::base::ids::WorkspaceId;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// File name of ours in either daemon's folder.
+const OURS: &str = "95-omsagent.conf";
+const RSYSLOG_CONF: &str = "/etc/rsyslog.conf";
+const RSYSLOG_D: &str = "/etc/rsyslog.d";
+
+/// The daemon that forwards to us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyslogDaemon {
+    /// rsyslog with a folder of drop-ins.
+    Rsyslog {
+        /// /etc/rsyslog.d, below the prefix.
+        dir: PathBuf,
+    },
+    /// rsyslog with /etc/rsyslog.conf only.
+    OldRsyslog,
+    /// syslog-ng.
+    SyslogNg,
+}
+
+/// Why forwarding could not be changed. In every case the files are as before.
+#[derive(Debug, thiserror::Error)]
+pub enum SyslogError {
+    /// Neither daemon is here.
+    #[error("no supported syslog daemon found (rsyslog or syslog-ng): syslog is not collected")]
+    NoDaemon,
+    /// syslog-ng's configuration names no source.
+    #[error("`{}` defines no source to collect from", .0.display())]
+    NoSource(PathBuf),
+    /// The daemon's configuration was wrong before we came.
+    #[error(
+        "the configuration of {daemon} was invalid before the agent's lines came to it, nothing \
+         was changed: {says}; mend that, then try again"
+    )]
+    BrokenBefore {
+        /// rsyslog or syslog-ng.
+        daemon: &'static str,
+        /// What it says, with file and line.
+        says: String,
+    },
+    /// The daemon does not take our change.
+    #[error("{daemon} does not accept the change, nothing was changed: {says}")]
+    NotAccepted {
+        /// rsyslog or syslog-ng.
+        daemon: &'static str,
+        /// What it says, with file and line.
+        says: String,
+    },
+    /// A file could not be read or written, or the daemon not asked.
+    #[error(transparent)]
+    Other(#[from] anyhow::Error),
+}
+
+impl SyslogDaemon {
+    /// By configuration files, in the order of bundle.md 4.9. When both daemons left files (a
+    /// removed Debian package does), the one whose program is there wins, then the one that runs.
+    pub fn detect(layout: &Layout, services: ServiceManager) -> Option<SyslogDaemon> {
+        let dir = layout.path(RSYSLOG_D);
+        let rsyslog = layout.path(RSYSLOG_CONF).is_file().then(|| {
+            if dir.is_dir() {
+                SyslogDaemon::Rsyslog { dir }
+            } else {
+                SyslogDaemon::OldRsyslog
+            }
+        });
+        let has_ng = layout.path(syslog_ng::MAIN).is_file();
+        let prefer_ng = rsyslog.is_none() || (has_ng && ng_is_in_use(layout, services));
+        if has_ng && prefer_ng {
+            Some(SyslogDaemon::SyslogNg)
+        } else {
+            rsyslog
+        }
+    }
+
+    /// Its name, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            SyslogDaemon::Rsyslog { .. } => "rsyslog",
+            SyslogDaemon::OldRsyslog => "(old) rsyslog",
+            SyslogDaemon::SyslogNg => "syslog-ng",
+        }
+    }
+
+    /// The command by which it checks its own configuration; `None` when it is not installed.
+    fn check(&self) -> Option<Command> {
+        let (program, args): (_, &[&str]) = match self {
+            SyslogDaemon::Rsyslog { .. } | SyslogDaemon::OldRsyslog => {
+                ("rsyslogd", &["-N1", "-f", RSYSLOG_CONF])
+            }
+            SyslogDaemon::SyslogNg => ("syslog-ng", &["--syntax-only"]),
+        };
+        command::find(program)?;
+        Some(Command::new(program).args(args))
+    }
+}
+
+/// Has the daemon forward the selection to 127.0.0.1:`port` (UDP), in place of whatever this
+/// workspace had before. Lines of others are kept.
+pub fn configure(
+    host: &Host,
+    id: &WorkspaceId,
+    port: u16,
+    selection: &Selection,
+) -> Result<Change, SyslogError> {
+    apply(host, edits(host, id, port, selection)?, Intent::Add)
+}
+
+/// Would [`configure`] find nothing to do?
+pub fn is_configured(
+    host: &Host,
+    id: &WorkspaceId,
+    port: u16,
+    selection: &Selection,
+) -> Result<bool, SyslogError> {
+    Ok(!edits(host, id, port, selection)?
+        .iter()
+        .any(Edit::is_needed))
+}
+
+fn edits(
+    host: &Host,
+    id: &WorkspaceId,
+    port: u16,
+    selection: &Selection,
+) -> Result<Vec<Edit>, SyslogError> {
+    Ok(match &host.syslog {
+        None => return Err(SyslogError::NoDaemon),
+        Some(SyslogDaemon::Rsyslog { dir }) => {
+            let mut edit = Edit::of(dir.join(OURS), Whose::Ours)?;
+            edit.change(|text| rsyslog::put(text, id, port, selection));
+            vec![edit]
+        }
+        Some(SyslogDaemon::OldRsyslog) => {
+            let mut edit = Edit::of(host.layout.path(RSYSLOG_CONF), Whose::Theirs)?;
+            edit.change(|text| rsyslog::put(text, id, port, selection));
+            vec![edit]
+        }
+        Some(SyslogDaemon::SyslogNg) => configure_syslog_ng(host, id, port, selection)?,
+    })
+}
+
+/// Takes this workspace's forwarding out of every place it may be in.
+pub fn unconfigure(host: &Host, id: &WorkspaceId, port: u16) -> Result<Change, SyslogError> {
+    let mut edits = every_file(host)?;
+    for edit in &mut edits {
+        match (edit.daemon, edit.whose) {
+            (Daemon::Rsyslog, Whose::Ours) => {
+                edit.change(|text| rsyslog::take_port_out(&rsyslog::take_out(text, id), port))
+            }
+            (Daemon::Rsyslog, Whose::Theirs) => edit.change(|text| rsyslog::take_out(text, id)),
+            (Daemon::SyslogNg, _) => edit.change(|text| syslog_ng::take_out(text, id)),
+        }
+    }
+    apply(host, edits, Intent::Remove)
+}
+
+/// Takes every workspace's forwarding out. Rules that people added to our own file stay unless
+/// they too forward to the agent.
+pub fn purge(host: &Host) -> Result<Change, SyslogError> {
+    let mut edits = every_file(host)?;
+    for edit in &mut edits {
+        match edit.daemon {
+            Daemon::Rsyslog => edit.change(rsyslog::purge),
+            Daemon::SyslogNg => edit.change(syslog_ng::purge),
+        }
+        if edit.whose == Whose::Ours && edit.new.as_deref().is_some_and(rsyslog::is_spent) {
+            edit.new = None;
+        }
+    }
+    apply(host, edits, Intent::Remove)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Daemon {
+    Rsyslog,
+    SyslogNg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// 95-omsagent.conf: root:root 0644 (S12), deleted when nothing is left in it.
+    Ours,
+    /// The daemon's own file: owner and mode stay, never deleted.
+    Theirs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intent {
+    Add,
+    Remove,
+}
+
+/// One file, as it is and as it shall be; `None` is no file.
+struct Edit {
+    path: PathBuf,
+    daemon: Daemon,
+    whose: Whose,
+    old: Option<Vec<u8>>,
+    new: Option<Vec<u8>>,
+}
+
+impl Edit {
+    fn of(path: PathBuf, whose: Whose) -> anyhow::Result<Edit> {
+        let old = files::read(&path, FILE_LIMIT)?;
+        Ok(Edit {
+            path,
+            daemon: Daemon::Rsyslog,
+            whose,
+            new: old.clone(),
+            old,
+        })
+    }
+
+    fn syslog_ng(path: PathBuf, whose: Whose) -> anyhow::Result<Edit> {
+        Ok(Edit {
+            daemon: Daemon::SyslogNg,
+            ..Edit::of(path, whose)?
+        })
+    }
+
+    fn change(&mut self, edit: impl FnOnce(&[u8]) -> Vec<u8>) {
+        let new = edit(self.new.as_deref().unwrap_or_default());
+        let gone = self.whose == Whose::Ours && blocks::is_blank(&new);
+        let never_was = self.new.is_none() && new.is_empty();
+        self.new = (!gone && !never_was).then_some(new);
+    }
+
+    fn is_needed(&self) -> bool {
+        self.old != self.new
+            || (self.whose == Whose::Ours && self.new.is_some() && !looks_right(&self.path))
+    }
+
+    fn write(&self, bytes: Option<&[u8]>) -> anyhow::Result<()> {
+        match (bytes, self.whose) {
+            (None, _) => files::remove(&self.path).map(drop),
+            (Some(bytes), Whose::Ours) => {
+                files::write_atomic(&self.path, bytes, Look::owned(0o644, Owner::ROOT))
+            }
+            (Some(bytes), Whose::Theirs) => files::replace_keeping_look(&self.path, bytes),
+        }
+    }
+}
+
+fn looks_right(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|m| {
+        let ours = !nix::unistd::geteuid().is_root() || (m.uid(), m.gid()) == (0, 0);
+        m.is_file() && m.mode() & 0o7777 == 0o644 && ours
+    })
+}
+
+/// Every file that may hold lines of ours and exists.
+fn every_file(host: &Host) -> anyhow::Result<Vec<Edit>> {
+    let at = |path: &str| host.layout.path(path);
+    let mut edits = vec![
+        Edit::of(at(RSYSLOG_D).join(OURS), Whose::Ours)?,
+        Edit::of(at(RSYSLOG_CONF), Whose::Theirs)?,
+        Edit::syslog_ng(at(syslog_ng::CONF_D).join(OURS), Whose::Ours)?,
+        Edit::syslog_ng(at(syslog_ng::MAIN), Whose::Theirs)?,
+    ];
+    edits.retain(|edit| edit.old.is_some());
+    Ok(edits)
+}
+
+fn configure_syslog_ng(
+    host: &Host,
+    id: &WorkspaceId,
+    port: u16,
+    selection: &Selection,
+) -> Result<Vec<Edit>, SyslogError> {
+    let dir = host.layout.path(syslog_ng::CONF_D);
+    let mut main = Edit::syslog_ng(host.layout.path(syslog_ng::MAIN), Whose::Theirs)?;
+    let text = String::from_utf8_lossy(main.old.as_deref().unwrap_or_default()).into_owned();
+    let source = syslog_ng::source(&text)
+        .or_else(|| source_in(&dir))
+        .ok_or_else(|| SyslogError::NoSource(main.path.clone()))?;
+    let put = |text: &[u8]| syslog_ng::put(text, id, port, selection, &source);
+    if syslog_ng::includes_conf_d(&text) && dir.is_dir() {
+        let mut ours = Edit::syslog_ng(dir.join(OURS), Whose::Ours)?;
+        ours.change(put);
+        // The original wrote to the main file: names defined twice would be an error.
+        main.change(|text| syslog_ng::take_out(text, id));
+        Ok(vec![ours, main])
+    } else {
+        main.change(put);
+        Ok(vec![main])
+    }
+}
+
+/// A source defined in a drop-in, in the order syslog-ng reads them.
+fn source_in(dir: &Path) -> Option<String> {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(dir)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "conf"))
+        .collect();
+    names.sort();
+    names.iter().find_map(|path| {
+        let text = files::read_text(path, FILE_LIMIT).ok()??;
+        syslog_ng::source(&text)
+    })
+}
+
+/// Writes what differs, asks the daemon, and puts everything back when it says no.
+fn apply(host: &Host, edits: Vec<Edit>, intent: Intent) -> Result<Change, SyslogError> {
+    let needed: Vec<Edit> = edits.into_iter().filter(Edit::is_needed).collect();
+    if needed.is_empty() {
+        return Ok(Change::AlreadyThere);
+    }
+    let put_back = || -> anyhow::Result<()> {
+        needed
+            .iter()
+            .try_for_each(|edit| edit.write(edit.old.as_deref()))
+    };
+    for edit in &needed {
+        if let Err(error) = edit.write(edit.new.as_deref()) {
+            put_back()?;
+            return Err(error.into());
+        }
+    }
+    let Err((daemon, says)) = ask(host) else {
+        return Ok(Change::Made);
+    };
+    put_back()?;
+    match ask(host) {
+        Ok(()) => Err(SyslogError::NotAccepted { daemon, says }),
+        // Taking our lines out of a configuration that is invalid anyway makes nothing worse.
+        Err(_) if intent == Intent::Remove => {
+            for edit in &needed {
+                edit.write(edit.new.as_deref())?;
+            }
+            Ok(Change::Made)
+        }
+        Err((daemon, says)) => Err(SyslogError::BrokenBefore { daemon, says }),
+    }
+}
+
+/// Does the daemon accept its configuration as it is on disk? A daemon that cannot be asked does
+/// not stand in the way.
+fn ask(host: &Host) -> Result<(), (&'static str, String)> {
+    let Some(daemon) = host.syslog.as_ref().filter(|_| host.is_live()) else {
+        return Ok(());
+    };
+    match daemon.check().map(Command::run) {
+        Some(Ok(outcome)) if !outcome.ok() => Err((daemon.name(), complaint(&outcome))),
+        _ => Ok(()),
+    }
+}
+
+/// The first two lines that say what is wrong.
+fn complaint(outcome: &Outcome) -> String {
+    let lines: Vec<&str> = outcome
+        .output
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.contains("config validation run"))
+        .filter(|l| !l.to_lowercase().contains("warning"))
+        .take(2)
+        .collect();
+    if lines.is_empty() {
+        format!("status {}", outcome.code)
+    } else {
+        lines.join("; ")
+    }
+}
+
+fn ng_is_in_use(layout: &Layout, services: ServiceManager) -> bool {
+    let has = |program| super::has_program(layout, program);
+    match (has("rsyslogd"), has("syslog-ng")) {
+        (false, true) => true,
+        (true, true) if layout.is_live() && services == ServiceManager::Systemd => {
+            let active = |unit| {
+                Command::new("systemctl")
+                    .args(["is-active", "--quiet", unit])
+                    .run()
+                    .is_ok_and(|o| o.ok())
+            };
+            active("syslog-ng.service") && !active("rsyslog.service")
+        }
+        _ => false,
+    }
+}

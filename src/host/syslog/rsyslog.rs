@@ -1,0 +1,133 @@
+//! rsyslog's text: one stanza per workspace (bundle.md 4.9, protocol.md 6.1). No file is touched
+//! here.
+//!
+//! A stanza of ours stands between its header and an end mark. The original's has the header
+//! only; what belongs to it is the run of `@127.0.0.1:<port>` lines right below.
+
+use super::selection::Selection;
+use crate::base::ids::WorkspaceId;
+use crate::host::blocks::{self, Marks, bare, lines};
+use crate::host::template;
+use std::ops::Range;
+
+/// What automation searches for; the workspace id follows.
+const HEADER: &str = "# OMS Syslog collection for workspace ";
+const END: &str = "# End of OMS Syslog collection for workspace ";
+
+/// Ports the original chose from: 25224 and up, all of the form 25xxx.
+const PORTS: Range<u16> = 25000..26000;
+
+/// The lines around a workspace's stanza; syslog-ng's has the same.
+pub(super) fn marks(id: &WorkspaceId) -> Marks {
+    Marks {
+        begin: format!("{HEADER}{id}"),
+        end: format!("{END}{id}"),
+    }
+}
+
+/// `text` with this workspace's stanza, in place of whatever form it has there.
+pub(super) fn put(text: &[u8], id: &WorkspaceId, port: u16, selection: &Selection) -> Vec<u8> {
+    let body: String = selection
+        .facilities
+        .iter()
+        .map(|facility| {
+            template::fill(
+                include_str!("../../../templates/host/rsyslog.conf"),
+                &[
+                    ("%FACILITY%", facility.name()),
+                    ("%SEVERITY%", selection.severity.name()),
+                    ("%PORT%", &port.to_string()),
+                ],
+            )
+        })
+        .collect();
+    marks(id).put_over(text, &stanzas(text, Some(id)), &body)
+}
+
+/// `text` without this workspace's stanza.
+pub(super) fn take_out(text: &[u8], id: &WorkspaceId) -> Vec<u8> {
+    blocks::cut(text, &stanzas(text, Some(id)))
+}
+
+/// `text` without lines that forward to this port of ours: nobody listens there any more.
+pub(super) fn take_port_out(text: &[u8], port: u16) -> Vec<u8> {
+    let dead: Vec<_> = lines(text)
+        .filter(|line| forwarded_to(&text[line.clone()]) == Some(port))
+        .collect();
+    blocks::cut(text, &dead)
+}
+
+/// `text` without any workspace's stanza.
+pub(super) fn purge(text: &[u8]) -> Vec<u8> {
+    blocks::cut(text, &stanzas(text, None))
+}
+
+/// True when nothing is left that anybody would miss: blanks, comments, forwards to our ports.
+pub(super) fn is_spent(text: &[u8]) -> bool {
+    lines(text).all(|line| {
+        let line = &text[line];
+        let bare = line.trim_ascii();
+        bare.is_empty()
+            || bare.starts_with(b"#")
+            || String::from_utf8_lossy(bare)
+                .rsplit_once("@127.0.0.1:")
+                .is_some_and(|(_, port)| port.parse().is_ok_and(|p| PORTS.contains(&p)))
+    })
+}
+
+/// Where the stanzas are, of one workspace or of all: with an end mark, without, and end marks
+/// left alone by a tool that knows only the header.
+pub(super) fn stanzas(text: &[u8], id: Option<&WorkspaceId>) -> Vec<Range<usize>> {
+    let all: Vec<Range<usize>> = lines(text).collect();
+    let named = |n: usize, mark: &str| -> Option<String> {
+        let line = String::from_utf8_lossy(bare(&text[all[n].clone()])).into_owned();
+        let name = line.strip_prefix(mark)?.trim().to_owned();
+        id.is_none_or(|id| id.as_str() == name).then_some(name)
+    };
+    let any_header = |n: usize| text[all[n].clone()].starts_with(HEADER.as_bytes());
+    let mut found = Vec::new();
+    let mut n = 0;
+    while n < all.len() {
+        let begin = n;
+        n += 1;
+        if let Some(name) = named(begin, HEADER) {
+            let end = (n..all.len())
+                .take_while(|i| !any_header(*i))
+                .find(|i| named(*i, END).as_deref() == Some(&name));
+            n = end.map_or_else(|| end_of_original(text, &all, n), |end| end + 1);
+        } else if named(begin, END).is_none() {
+            continue;
+        }
+        found.push(all[begin].start..all[n - 1].end);
+    }
+    found
+}
+
+/// The line after an unmarked stanza whose header is the line before `n`: forwards to one port of
+/// ours, blank lines between them included.
+fn end_of_original(text: &[u8], all: &[Range<usize>], n: usize) -> usize {
+    let mut end = n;
+    let mut port = None;
+    for i in n..all.len() {
+        let line = &text[all[i].clone()];
+        match forwarded_to(line) {
+            Some(to) if PORTS.contains(&to) && port.is_none_or(|p| p == to) => {
+                port = Some(to);
+                end = i + 1;
+            }
+            None if blocks::is_blank(line) => {}
+            _ => break,
+        }
+    }
+    end
+}
+
+/// The port of a rule whose action is `@127.0.0.1:<port>` (UDP, no options).
+fn forwarded_to(line: &[u8]) -> Option<u16> {
+    let line = std::str::from_utf8(line.trim_ascii()).ok()?;
+    let (selector, action) = line.rsplit_once([' ', '\t'])?;
+    if selector.starts_with('#') {
+        return None;
+    }
+    action.strip_prefix("@127.0.0.1:")?.parse().ok()
+}

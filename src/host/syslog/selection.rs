@@ -1,0 +1,104 @@
+//! Which messages are collected.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! names {
+    ($(#[$doc:meta])* $kind:ident { $($variant:ident = $name:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs)] // the names are RFC 5424's
+        pub enum $kind { $($variant),+ }
+
+        impl $kind {
+            /// All of them, in the order of their numbers.
+            pub const ALL: &'static [$kind] = &[$($kind::$variant),+];
+
+            /// The name both daemons know.
+            pub fn name(self) -> &'static str {
+                match self { $($kind::$variant => $name),+ }
+            }
+        }
+
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl FromStr for $kind {
+            type Err = UnknownName;
+            fn from_str(text: &str) -> Result<Self, UnknownName> {
+                Self::ALL
+                    .iter()
+                    .find(|v| v.name() == text)
+                    .copied()
+                    .ok_or_else(|| UnknownName(text.chars().take(40).collect()))
+            }
+        }
+    };
+}
+
+/// Neither a facility nor a severity.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not the name of a syslog facility or severity")]
+pub struct UnknownName(String);
+
+names! {
+    /// Where a message comes from.
+    Facility {
+        Kern = "kern", User = "user", Mail = "mail", Daemon = "daemon", Auth = "auth",
+        Syslog = "syslog", Lpr = "lpr", News = "news", Uucp = "uucp", Cron = "cron",
+        Authpriv = "authpriv", Ftp = "ftp",
+        Local0 = "local0", Local1 = "local1", Local2 = "local2", Local3 = "local3",
+        Local4 = "local4", Local5 = "local5", Local6 = "local6", Local7 = "local7",
+    }
+}
+
+names! {
+    /// How bad it is, the worst first.
+    Severity {
+        Emerg = "emerg", Alert = "alert", Crit = "crit", Err = "err", Warning = "warning",
+        Notice = "notice", Info = "info", Debug = "debug",
+    }
+}
+
+/// Messages of these facilities, of this severity and worse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// The facilities, in the order they are written.
+    pub facilities: Vec<Facility>,
+    /// The least severity that is forwarded.
+    pub severity: Severity,
+}
+
+impl Default for Selection {
+    /// What issue 2 promises: warning and worse of everything but mail, printing and news.
+    fn default() -> Self {
+        use Facility::{Auth, Authpriv, Cron, Daemon, Kern, Syslog, User};
+        use Facility::{Local0, Local1, Local2, Local3, Local4, Local5, Local6, Local7};
+        Selection {
+            facilities: vec![
+                Auth, Authpriv, Cron, Daemon, Kern, Syslog, User, Local0, Local1, Local2, Local3,
+                Local4, Local5, Local6, Local7,
+            ],
+            severity: Severity::Warning,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_both_ways() {
+        for facility in Facility::ALL {
+            assert_eq!(facility.name().parse::<Facility>().unwrap(), *facility);
+        }
+        assert_eq!("err".parse::<Severity>().unwrap(), Severity::Err);
+        assert!("local8".parse::<Facility>().is_err());
+        assert!("Auth\n".parse::<Facility>().is_err());
+        assert_eq!(Selection::default().facilities.len(), 15);
+    }
+}

@@ -1,0 +1,65 @@
+//! `--extract`: the packages as files in `./omsbundle.<pid>`, where automation looks for them
+//! (bundle.md 2.7, bundle.md 9 item 1).
+
+use super::release;
+use crate::bundle::{Bundle, Entry, Kind};
+use anyhow::{Context, Result};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The folder of the original for the oldest OpenSSL it knew; ours fit all of them.
+const REAL: &str = "100";
+/// Names by which the same packages are asked for.
+const LINKS: [&str; 2] = ["110", "300"];
+
+/// Writes the packages below `cwd`; `progress` gets the bytes of each finished file. The folder
+/// must not exist yet: another user could have made it.
+pub fn extract(
+    bundle: &Bundle,
+    cwd: &Path,
+    pid: u32,
+    progress: &mut dyn FnMut(u64),
+) -> Result<PathBuf> {
+    let top = cwd.join(format!("omsbundle.{pid}"));
+    let folder = top.join(REAL);
+    for dir in [&top, &folder] {
+        std::fs::DirBuilder::new()
+            .mode(0o755)
+            .create(dir)
+            .with_context(|| format!("cannot make folder `{}`", dir.display()))?;
+    }
+    let written = bundle
+        .entries()
+        .iter()
+        .filter(|e| matches!(e.kind, Kind::Deb | Kind::Rpm))
+        .try_for_each(|entry| {
+            let path = folder.join(file_name(entry));
+            bundle
+                .extract(entry, &path, 0o644)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+            progress(entry.size);
+            Ok(())
+        })
+        .and_then(|()| {
+            LINKS.iter().try_for_each(|link| {
+                std::os::unix::fs::symlink(REAL, top.join(link))
+                    .with_context(|| format!("cannot make link `{link}` in `{}`", top.display()))
+            })
+        });
+    if let Err(error) = written {
+        let _ = std::fs::remove_dir_all(&top);
+        return Err(error);
+    }
+    Ok(top)
+}
+
+/// Our package under the base name the original's scripts look for; others under their own.
+fn file_name(entry: &Entry) -> String {
+    let suffix = if entry.kind == Kind::Deb { "deb" } else { "rpm" };
+    match entry.pkg.as_deref() {
+        Some(release::PACKAGE) if entry.arch.as_deref() == Some("x86_64") => {
+            format!("{}.{suffix}", release::base_name())
+        }
+        _ => entry.name.clone(),
+    }
+}

@@ -1,0 +1,135 @@
+//! The journal: one JSON line before and one after each step, each on the disk before the next
+//! thing happens. It holds descriptions only, never file bodies or secrets.
+
+use super::State;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Older runs are dropped when the file is larger than this.
+const KEEP: u64 = 256 << 10;
+
+/// Appends to `journal.jsonl` in a folder that is made when the first line is written.
+pub struct Journal {
+    dir: Option<PathBuf>,
+    run: String,
+    file: Option<File>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    run: &'a str,
+    event: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<State>,
+}
+
+impl Journal {
+    /// A journal in `dir`.
+    pub fn at(dir: &Path) -> Self {
+        Journal {
+            dir: Some(dir.to_owned()),
+            run: uuid::Uuid::new_v4().simple().to_string(),
+            file: None,
+        }
+    }
+
+    /// No journal: for plans that take the journal's own folder away.
+    pub fn none() -> Self {
+        Journal {
+            dir: None,
+            run: String::new(),
+            file: None,
+        }
+    }
+
+    /// A step is about to be applied.
+    pub fn begin(&mut self, n: usize, what: &str) -> Result<()> {
+        self.write("begin", Some(n), Some(what), None)
+    }
+
+    /// A step was applied, or failed.
+    pub fn end(&mut self, n: usize, state: State) -> Result<()> {
+        self.write("end", Some(n), None, Some(state))
+    }
+
+    /// A step is about to be taken back.
+    pub fn undoing(&mut self, n: usize, what: &str) {
+        let _ = self.write("undo", Some(n), Some(what), None);
+    }
+
+    /// The run is over. A journal that never had a line stays unwritten.
+    pub fn finish(&mut self, complete: bool) {
+        if self.file.is_some() {
+            let event = if complete { "complete" } else { "taken-back" };
+            let _ = self.write(event, None, None, None);
+        }
+    }
+
+    fn write(
+        &mut self,
+        event: &str,
+        step: Option<usize>,
+        what: Option<&str>,
+        state: Option<State>,
+    ) -> Result<()> {
+        let Some(dir) = self.dir.clone() else {
+            return Ok(());
+        };
+        if self.file.is_none() {
+            self.file = Some(open(&dir)?);
+        }
+        let line = Line {
+            time: jiff::Timestamp::now().to_string(),
+            run: &self.run,
+            event,
+            step,
+            what,
+            state,
+        };
+        let mut text = serde_json::to_string(&line)?;
+        text.push('\n');
+        if let Some(file) = &mut self.file {
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_data())
+                .with_context(|| format!("cannot write the journal in `{}`", dir.display()))?;
+        }
+        Ok(())
+    }
+}
+
+fn open(dir: &Path) -> Result<File> {
+    let what = || format!("cannot write the journal in `{}`", dir.display());
+    if !dir.exists() {
+        if let Some(parent) = dir.parent() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .with_context(what)?;
+        }
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(dir)
+            .with_context(what)?;
+    }
+    let path = dir.join("journal.jsonl");
+    if std::fs::symlink_metadata(&path).is_ok_and(|m| m.len() > KEEP) {
+        std::fs::rename(&path, dir.join("journal.old.jsonl")).with_context(what)?;
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .open(&path)
+        .with_context(what)
+}

@@ -1,0 +1,340 @@
+//! Onboarding as a plan: ask the service first, then lay down files, then start the agent, then
+//! point the syslog daemon at it (bundle.md 6.3, protocol.md 1.2 and 1.11). A refusal by the
+//! service leaves the host as it was; a later failure takes everything back.
+
+use super::exchange::{self, OnboardAnswer, OnboardRequest};
+use super::service::{ForwardSyslog, RunService, ServiceLink};
+use super::{OnboardingRequest, is_active, is_onboarded, port, primary, templates};
+use crate::base::files::{self, Look, Owner};
+use crate::base::ids::{AgentGuid, WorkspaceId};
+use crate::host::{Host, accounts, logrotate, unit};
+use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
+use crate::plan::{Plan, Report, Step};
+use crate::settings;
+use crate::wire::identity::ClientIdentity;
+use anyhow::{Context, Result, ensure};
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// A CA bundle is some 250 kB; this is generous.
+const CA_LIMIT: usize = 4 << 20;
+
+/// Is the agent of this workspace running, and (for a primary) do the links say so? Then there is
+/// nothing to onboard: the service is not contacted (bundle.md 6.3 step 6, as intended).
+pub fn is_running_as_asked(host: &Host, request: &OnboardingRequest) -> bool {
+    let first = primary(&host.layout);
+    is_onboarded(&host.layout, &request.id)
+        && is_active(host, &request.id)
+        && (request.marker.is_some() || first.as_ref() == Some(&request.id))
+}
+
+/// The whole onboarding. `version` is the agent's `a.b.c-d`.
+pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Plan> {
+    let owner = service_owner(host)?;
+    let id = request.id.clone();
+    let ca = match &request.ca_file {
+        None => None,
+        Some(path) => Some(files::read(path, CA_LIMIT)?.with_context(|| {
+            format!("CA file `{}` does not exist", path.display())
+        })?),
+    };
+    let mut plan = Plan::new();
+    let asked: Rc<RefCell<Option<Asked>>> = Rc::default();
+    plan.push(Register {
+        host: host.clone(),
+        request: request.clone(),
+        version: version.to_owned(),
+        asked: asked.clone(),
+    });
+    push_folders(&mut plan, host, &id, owner);
+    plan.push(WriteIdentity {
+        host: host.clone(),
+        request: request.clone(),
+        owner,
+        asked,
+        written: Vec::new(),
+    });
+    if let Some(line) = &request.proxy {
+        // Written without a line end: bundle.md 4.11.
+        let look = Look::owned(0o600, owner);
+        plan.push(WriteFile::new(
+            host.layout.proxy_conf(),
+            line.expose(),
+            look,
+        ));
+    }
+    if let Some(pem) = ca {
+        let look = Look::owned(0o644, Owner::ROOT);
+        plan.push(WriteFile::new(host.layout.ca_file(), pem, look));
+    }
+    let paths = host.layout.workspace(&id);
+    match &request.marker {
+        Some(text) => plan.push(WriteFile::new(
+            paths.marker(),
+            text.as_str(),
+            Look::owned(0o644, Owner::ROOT),
+        )),
+        None => {
+            plan.push(WriteFile::remove(paths.marker()));
+            for (link, target) in host.layout.primary_links(&id) {
+                plan.push(MakeLink::new(link, without_prefix(host, target)));
+            }
+        }
+    }
+    push_running(&mut plan, host, &id, owner)?;
+    Ok(plan)
+}
+
+/// What an onboarded workspace needs on a host where the package was removed and came back:
+/// folders, configuration, links, service, syslog (bundle.md 5, "Consequences", done right).
+pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
+    let owner = service_owner(host)?;
+    let mut plan = Plan::new();
+    push_folders(&mut plan, host, id, owner);
+    if primary(&host.layout).is_none() && !host.layout.workspace(id).marker().exists() {
+        for (link, target) in host.layout.primary_links(id) {
+            plan.push(MakeLink::new(link, without_prefix(host, target)));
+        }
+    }
+    push_running(&mut plan, host, id, owner)?;
+    Ok(plan)
+}
+
+/// uid of omsagent, gid of omiusers.
+pub fn service_owner(host: &Host) -> Result<Owner> {
+    accounts::owner(host, accounts::OMSAGENT, accounts::OMIUSERS)?.context(
+        "user `omsagent` or group `omiusers` does not exist: install the omsagent package first",
+    )
+}
+
+fn without_prefix(host: &Host, path: PathBuf) -> PathBuf {
+    match path.strip_prefix(host.layout.root()) {
+        Ok(rest) => PathBuf::from("/").join(rest),
+        Err(_) => path,
+    }
+}
+
+fn push_folders(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) {
+    let paths = host.layout.workspace(id);
+    let open = Look::owned(0o750, owner);
+    let closed = Look::owned(0o700, owner);
+    plan.push(MakeDir::new(paths.etc.clone(), open));
+    plan.push(MakeDir::new(paths.conf(), open));
+    plan.push(MakeDir::new(paths.conf_d(), open));
+    plan.push(MakeDir::new(paths.certs(), closed));
+    plan.push(MakeDir::new(paths.var.clone(), open));
+    for dir in [paths.tmp(), paths.state(), paths.run(), paths.log()] {
+        plan.push(MakeDir::new(dir, open));
+    }
+}
+
+fn push_running(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) -> Result<()> {
+    let port = port::choose(&host.layout, id)
+        .context("no free port for syslog between 25224 and 26223 on 127.0.0.1")?;
+    for (path, text) in templates::render(&host.layout, id, port)? {
+        plan.push(WriteFile::if_absent(path, text, Look::owned(0o644, owner)));
+    }
+    let rotation = logrotate::path(host, id);
+    if rotation.parent().is_some_and(|dir| dir.is_dir()) {
+        let look = Look::owned(0o644, Owner::ROOT);
+        plan.push(WriteFile::new(rotation, logrotate::text(id), look));
+    }
+    plan.push(ServiceLink::new(host, id));
+    plan.push(RunService::new(host, id));
+    plan.push(ForwardSyslog::new(host, id, port));
+    Ok(())
+}
+
+/// What the service agreed to.
+struct Asked {
+    identity: ClientIdentity,
+    guid: AgentGuid,
+    answer: OnboardAnswer,
+}
+
+struct Register {
+    host: Host,
+    request: OnboardingRequest,
+    version: String,
+    asked: Rc<RefCell<Option<Asked>>>,
+}
+
+impl Step for Register {
+    fn describe(&self) -> String {
+        format!(
+            "register this host with workspace {} at {}",
+            self.request.id, self.request.domain
+        )
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        let layout = &self.host.layout;
+        let paths = layout.workspace(&self.request.id);
+        let known = is_onboarded(layout, &self.request.id)
+            .then(|| settings::omsadmin::load(&paths.omsadmin_conf()))
+            .transpose()?
+            .and_then(|conf| conf.agent_guid);
+        let (guid, identity) = match known {
+            Some(guid) => {
+                report.line(&format!("info\tReusing previous agent GUID {guid}"));
+                let identity = ClientIdentity::load(&paths.certs())?;
+                let identity = identity.with_context(|| {
+                    format!("no certificate in `{}`", paths.certs().display())
+                })?;
+                (guid, identity)
+            }
+            None => {
+                report.line("info\tGenerating certificate ...");
+                let guid = AgentGuid::random();
+                let now = jiff::Timestamp::now();
+                let identity = ClientIdentity::generate(&self.request.id, &guid, now)?;
+                (guid, identity)
+            }
+        };
+        report.line(&format!("info\tAgent GUID is {guid}"));
+        let proxy = match &self.request.proxy {
+            Some(line) => Some(settings::proxy::parse(line.expose())?),
+            None => settings::proxy::load(&layout.proxy_conf())?,
+        };
+        if proxy.is_some() {
+            let path = layout.proxy_conf();
+            report.line(&format!("info\tUsing proxy settings from '{}'", path.display()));
+        }
+        let answer = exchange::onboard(&OnboardRequest {
+            layout: layout.clone(),
+            workspace: self.request.id.clone(),
+            key: self.request.key.clone(),
+            tld: self.request.domain.clone(),
+            guid: guid.clone(),
+            identity: identity.clone(),
+            ca_file: self.ca_file(),
+            proxy,
+            agent_version: self.version.clone(),
+            azure_resource_id: self.request.azure_resource.clone(),
+        })?;
+        *self.asked.borrow_mut() = Some(Asked {
+            identity,
+            guid,
+            answer,
+        });
+        report.line("info\tOnboarding success");
+        Ok(())
+    }
+
+    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
+        // The service keeps its registration; a repeated onboarding is welcome there.
+        *self.asked.borrow_mut() = None;
+        Ok(())
+    }
+}
+
+impl Register {
+    fn ca_file(&self) -> Option<PathBuf> {
+        let saved = self.host.layout.ca_file();
+        self.request
+            .ca_file
+            .clone()
+            .or(Some(saved).filter(|p| p.exists()))
+    }
+}
+
+/// Key, certificate and omsadmin.conf: with their final owner and mode from the first byte, the
+/// old ones put back when a later step fails.
+struct WriteIdentity {
+    host: Host,
+    request: OnboardingRequest,
+    owner: Owner,
+    asked: Rc<RefCell<Option<Asked>>>,
+    written: Vec<WriteFile>,
+}
+
+impl Step for WriteIdentity {
+    fn describe(&self) -> String {
+        let paths = self.host.layout.workspace(&self.request.id);
+        format!(
+            "write {}, oms.key (0640) and {}",
+            paths.cert().display(),
+            paths.omsadmin_conf().display()
+        )
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        let asked = self.asked.borrow();
+        let asked = asked.as_ref().context("the service was not asked")?;
+        let paths = self.host.layout.workspace(&self.request.id);
+        let conf = settings::omsadmin::render_onboarded(
+            &self.request.id,
+            &asked.guid,
+            &self.request.domain,
+            self.request.azure_resource.as_deref(),
+            &asked.answer,
+        );
+        let secret = Look::owned(0o640, self.owner);
+        let plain = Look::owned(0o644, self.owner);
+        let key = asked.identity.key_pem.expose();
+        for step in [
+            WriteFile::new(paths.key(), key, secret),
+            WriteFile::new(paths.cert(), asked.identity.cert_pem.as_str(), secret),
+            WriteFile::new(paths.omsadmin_conf(), conf, plain),
+        ] {
+            self.written.push(step);
+            let last = self.written.last_mut().context("just pushed")?;
+            if !last.satisfied()? {
+                last.apply(report)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
+        while let Some(mut step) = self.written.pop() {
+            step.undo(report)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that need no network, before anything is changed: exit code 3 of protocol.md 1.9.
+pub fn check_key(request: &OnboardingRequest) -> Result<()> {
+    ensure!(
+        !request.key.expose().trim().is_empty(),
+        "the shared key is empty"
+    );
+    Ok(())
+}
+
+/// What [`plan`] would do, for `--dry-run` on a host where the package is not installed yet.
+pub fn outline(host: &Host, request: &OnboardingRequest) -> Result<Vec<String>> {
+    let id = &request.id;
+    let paths = host.layout.workspace(id);
+    let mut lines = vec![
+        format!("register this host with workspace {id} at {}", request.domain),
+        format!("write keys, settings and folders below {}", paths.etc.display()),
+        format!("make state folders below {}", paths.var.display()),
+    ];
+    if request.proxy.is_some() {
+        lines.push(format!("write {}", host.layout.proxy_conf().display()));
+    }
+    if request.ca_file.is_some() {
+        lines.push(format!("write {}", host.layout.ca_file().display()));
+    }
+    if request.marker.is_none() {
+        lines.push(format!("make workspace {id} the primary one"));
+    }
+    lines.push(format!("write /etc/logrotate.d/omsagent-{id}"));
+    lines.push(format!("install, enable and start {}", unit::name(id)));
+    lines.push(match &host.syslog {
+        Some(daemon) => format!("let {} forward to the agent and restart it", daemon.name()),
+        None => "no supported syslog daemon found: nothing to forward".into(),
+    });
+    Ok(lines)
+}

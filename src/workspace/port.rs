@@ -1,0 +1,67 @@
+//! The syslog port of a workspace: the one it has, else the first free one from 25224 on
+//! (bundle.md 4.10, protocol.md 1.11).
+
+use super::all;
+use crate::base::files;
+use crate::base::ids::WorkspaceId;
+use crate::host::layout::Layout;
+use std::net::{TcpListener, UdpSocket};
+
+/// Port of the first workspace.
+pub const FIRST: u16 = 25224;
+/// How many ports are tried.
+const TRIED: u16 = 1000;
+
+/// The port in the workspace's own syslog.conf, when there is one.
+pub fn configured(layout: &Layout, id: &WorkspaceId) -> Option<u16> {
+    let path = layout.workspace(id).conf_d().join("syslog.conf");
+    let text = files::read_text(&path, 1 << 20).ok().flatten()?;
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("port"))
+        .find_map(|rest| rest.trim().parse().ok())
+}
+
+/// The port to use: kept when configured; else the first that no other workspace names and that
+/// can be bound on loopback now, for UDP and TCP.
+pub fn choose(layout: &Layout, id: &WorkspaceId) -> Option<u16> {
+    if let Some(port) = configured(layout, id) {
+        return Some(port);
+    }
+    let taken: Vec<u16> = all(layout)
+        .iter()
+        .filter(|other| *other != id)
+        .filter_map(|other| configured(layout, other))
+        .collect();
+    (FIRST..FIRST + TRIED).find(|port| !taken.contains(port) && is_free(*port))
+}
+
+fn is_free(port: u16) -> bool {
+    UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_kept_and_a_taken_one_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let a = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+        let b = "22222222-2222-3333-4444-555555555555".parse().unwrap();
+        let conf_d = layout.workspace(&a).conf_d();
+        std::fs::create_dir_all(&conf_d).unwrap();
+        std::fs::write(
+            conf_d.join("syslog.conf"),
+            "<source>\n  type syslog\n  port 25224\n</source>\n",
+        )
+        .unwrap();
+        assert_eq!(choose(&layout, &a), Some(25224));
+        let busy = UdpSocket::bind(("127.0.0.1", 25225));
+        let chosen = choose(&layout, &b).unwrap();
+        assert!(chosen > 25224);
+        if busy.is_ok() {
+            assert_ne!(chosen, 25225);
+        }
+    }
+}
