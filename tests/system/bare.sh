@@ -4,13 +4,14 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 R=$WORK/root
 
-# Debian's own dpkg with its libraries and tar (which the dpkg package depends on), from the rig's base system; all else busybox.
+# Debian's own dpkg with its libraries and tar (which the dpkg package depends on), from the rig's base system; all else busybox,
+# whose own imitations of dpkg and rpm are left out. Its shell prefers applets to files, so scripts here say /usr/bin/dpkg.
 make_root() {
     local base=${RIG_VAR:-/var/tmp/rig}/roots/bookworm f lib
     "$RIG/mkroot" bookworm >/dev/null 2>&1
     mkdir -p "$R"/{bin,sbin,usr/bin,usr/sbin,etc,dev,proc,run,tmp,root,var/tmp,var/log,var/lib/dpkg/{info,updates,triggers},usr/share/dpkg}
     cp "$(command -v busybox)" "$R/bin/busybox"
-    "$R/bin/busybox" --list-full | grep -vE '(^|/)(busybox|dpkg|dpkg-deb|tar)$' | while read -r f; do
+    "$R/bin/busybox" --list-full | grep -vE '(^|/)(busybox|dpkg|dpkg-deb|rpm|rpm2cpio|tar)$' | while read -r f; do
         mkdir -p "$R/$(dirname "$f")"; ln -sf /bin/busybox "$R/$f"; done
     for f in dpkg dpkg-deb dpkg-query dpkg-split dpkg-divert dpkg-statoverride dpkg-trigger tar; do
         cp "$(readlink -f "$base/usr/bin/$f")" "$R/usr/bin/$f"
@@ -30,19 +31,19 @@ in_root() {
 
 nothing_else() {
     no ls "$R"/bin/bash "$R"/usr/bin/{perl,python3,gzip.gz,systemctl,sudo} 2>/dev/null
-    in_root 'dpkg --version >/dev/null && busybox true'
+    in_root '/usr/bin/dpkg --version >/dev/null && busybox true'
 }
 help() { exits 0 in_root 'sh ./b.sh --help'; said '--upgrade'; exits 0 in_root 'sh ./b.sh --version'; said '^Version: 2\.0\.0\.1$'; }
 version_check() { exits 0 in_root 'sh ./b.sh --version-check'; said 'status code 0'; }
 extract() {
     exits 0 in_root 'mkdir x; cd x; sh ../b.sh --extract'
-    in_root 'cd /root/x/omsbundle.*/100 && dpkg-deb -I omsagent-2.0.0-1.universal.x64.deb | grep -q "Package: omsagent"'
+    in_root 'cd /root/x/omsbundle.*/100 && /usr/bin/dpkg-deb -I omsagent-2.0.0-1.universal.x64.deb | grep -q "Package: omsagent"'
     in_root 'rm -r /root/x'
 }
 install() {
     find "$R" -xdev -path "$R/proc" -prune -o -print | sort >"$WORK/before"; cp "$R/etc/passwd" "$WORK/passwd"; cp "$R/etc/group" "$WORK/group"
     exits 0 in_root 'sh ./b.sh --install'
-    in_root 'dpkg-query -W -f "\${db:Status-Status} \${Version}\n" omsagent' | tee "$WORK/version"
+    in_root '/usr/bin/dpkg-query -W -f "\${db:Status-Status} \${Version}\n" omsagent' | tee "$WORK/version"
     said '^installed 2\.0\.0-1$' "$WORK/version"
     in_root 'grep -q ^omsagent: /etc/passwd && grep -q ^omiusers: /etc/group && sh /opt/microsoft/omsagent/bin/omsadmin.sh -l | grep "No Workspace"'
 }
