@@ -420,7 +420,7 @@ fn a_cut_answer_is_no_answer() {
     let cut = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
     let server = bench.server(move |_| Reply::SayAndClose(cut.into()));
     let result = bench.client().post(&url(&server), NONE, b"");
-    fails(result, Cause::Protocol, "cut off after 42 bytes");
+    fails(result, Cause::Protocol, "cut off after 43 bytes");
 }
 
 #[test]
