@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -46,9 +46,19 @@ impl Look {
 
 /// Reads a whole file of at most `limit` bytes; `None` when it does not exist.
 pub fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    read_with(path, limit, 0)
+}
+
+/// As [`read`], but a link at `path` is an error: for files in folders of the service account,
+/// where a link could lead root to a file that the account must not see.
+pub fn read_no_follow(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    read_with(path, limit, nix::libc::O_NOFOLLOW)
+}
+
+fn read_with(path: &Path, limit: usize, flags: i32) -> Result<Option<Vec<u8>>> {
     let file = match OpenOptions::new()
         .read(true)
-        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC | flags)
         .open(path)
     {
         Ok(file) => file,
@@ -75,11 +85,12 @@ pub fn read_text(path: &Path, limit: usize) -> Result<Option<String>> {
 
 /// Puts `bytes` at `path` so that a reader, a crash or a power cut sees the old file or the new
 /// one: temporary file in the same folder (created with its final mode), fsync, rename, fsync of
-/// the folder. A replaced file's SELinux label is kept. A link at `path` is replaced, not followed.
+/// the folder. A replaced file's SELinux label is kept. A link at `path` is replaced, not followed;
+/// see [`Parent`] for links on the way.
 pub fn write_atomic(path: &Path, bytes: &[u8], look: Look) -> Result<()> {
     let what = || format!("cannot write `{}`", path.display());
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty());
-    let dir = dir.unwrap_or(Path::new("."));
+    let parent = Parent::pin(path).with_context(what)?;
+    let (dir, path) = (parent.dir.as_path(), &parent.path);
     let name = path.file_name().with_context(what)?.to_string_lossy();
     let mut temp = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
@@ -120,6 +131,8 @@ pub fn replace_keeping_look(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Something else of that name (a link too) is an error. Parents must exist.
 pub fn make_dir(path: &Path, look: Look) -> Result<()> {
     let what = || format!("cannot make folder `{}`", path.display());
+    let parent = Parent::pin(path).with_context(what)?;
+    let path = &parent.path;
     match fs::DirBuilder::new().mode(look.mode & 0o700).create(path) {
         Ok(()) => {}
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -142,6 +155,8 @@ pub fn make_dir(path: &Path, look: Look) -> Result<()> {
 /// name is an error, except an empty folder, which gives way.
 pub fn make_link(link: &Path, target: &Path) -> Result<()> {
     let what = || format!("cannot make link `{}`", link.display());
+    let parent = Parent::pin(link).with_context(what)?;
+    let link = &parent.path;
     match fs::symlink_metadata(link) {
         Ok(m) if m.is_symlink() && fs::read_link(link).is_ok_and(|t| t == target) => return Ok(()),
         Ok(m) if m.is_dir() => fs::remove_dir(link).with_context(what)?,
@@ -163,7 +178,11 @@ pub fn make_link(link: &Path, target: &Path) -> Result<()> {
 
 /// Removes a file or link; nothing there is fine. True when something was removed.
 pub fn remove(path: &Path) -> Result<bool> {
-    match fs::remove_file(path) {
+    let what = || format!("cannot remove `{}`", path.display());
+    if fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(false);
+    }
+    match fs::remove_file(&Parent::pin(path).with_context(what)?.path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e).with_context(|| format!("cannot remove `{}`", path.display())),
@@ -269,6 +288,59 @@ pub fn private_dir(dir: &Path, prefix: &str) -> Result<PathBuf> {
     Ok(temp.keep())
 }
 
+/// The folder of a path, opened once and used through its descriptor. As root, links on the way
+/// are followed only where nobody but root can have made them: below a folder that the service
+/// account may write to, a link would let it choose where root writes.
+struct Parent {
+    dir: PathBuf,
+    path: PathBuf,
+    _pinned: Option<File>,
+}
+
+impl Parent {
+    fn pin(path: &Path) -> Result<Parent> {
+        let name = path.file_name().context("the path has no file name")?;
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        let plain = || Parent {
+            dir: dir.to_owned(),
+            path: path.to_owned(),
+            _pinned: None,
+        };
+        if !nix::unistd::geteuid().is_root() || !dir.is_absolute() {
+            return Ok(plain());
+        }
+        let pinned = OpenOptions::new()
+            .read(true)
+            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC)
+            .open(dir)
+            .with_context(|| format!("cannot open folder `{}`", dir.display()))?;
+        let through = PathBuf::from(format!("/proc/self/fd/{}", pinned.as_raw_fd()));
+        let Ok(actual) = fs::read_link(&through) else {
+            return Ok(plain()); // no /proc here (an image being built): nobody else runs either
+        };
+        let roots = dir
+            .ancestors()
+            .find(|p| only_root_can_change(p))
+            .unwrap_or(Path::new("/"));
+        let expected = fs::canonicalize(roots)?.join(dir.strip_prefix(roots)?);
+        if actual != expected {
+            bail!(
+                "`{}` leads to `{}` through a link that is not root's",
+                dir.display(),
+                actual.display()
+            );
+        }
+        Ok(Parent {
+            path: through.join(name),
+            dir: through,
+            _pinned: Some(pinned),
+        })
+    }
+}
+
 const LABEL: &str = "security.selinux";
 
 fn keep_label(old: &Path, new: &File) {
@@ -333,6 +405,33 @@ mod tests {
         assert!(make_dir(&dir.path().join("link"), Look::mode(0o700)).is_err());
         make_dir(&real, Look::mode(0o711)).unwrap();
         assert_eq!(mode(&real), 0o711);
+    }
+
+    #[test]
+    fn root_does_not_write_through_a_link_of_somebody_else() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        let theirs = dir.path().join("theirs");
+        for folder in [&secret, &theirs] {
+            fs::create_dir(folder).unwrap();
+        }
+        std::os::unix::fs::symlink(&secret, theirs.join("conf")).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(65534), None).unwrap();
+        let target = theirs.join("conf/f");
+        let error = write_atomic(&target, b"x", Look::mode(0o644)).unwrap_err();
+        assert!(format!("{error:#}").contains("not root's"), "{error:#}");
+        assert!(make_dir(&target, Look::mode(0o755)).is_err());
+        assert_eq!(fs::read_dir(&secret).unwrap().count(), 0);
+        fs::write(secret.join("f"), "keep").unwrap();
+        assert!(remove(&target).is_err());
+        assert!(read_no_follow(&theirs.join("conf"), 10).is_err());
+        // A link that root made is fine.
+        std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
+        write_atomic(&target, b"x", Look::mode(0o644)).unwrap();
     }
 
     #[test]

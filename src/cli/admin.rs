@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::deploy;
 use crate::plan::lock;
-use crate::settings::onboarding;
+use crate::settings::onboarding::OnboardingFile;
 use crate::workspace::{self, OnboardingRequest, listing, removal};
 use crate::{err, out};
 use std::ffi::OsString;
@@ -152,7 +152,7 @@ fn locked(host: &Host, work: impl FnOnce(&Host) -> u8) -> u8 {
 pub fn onboard_from_file(host: &Host) -> u8 {
     let path = host.layout.onboarding_file();
     out!("Reading onboarding params from: {}", path.display());
-    let file = match onboarding::load(&path) {
+    let file = match OnboardingFile::load(&path) {
         Ok(Some(file)) => file,
         Ok(None) => {
             err!("error\tonboarding file `{}` does not exist", path.display());
@@ -173,7 +173,7 @@ pub fn onboard_from_file(host: &Host) -> u8 {
         domain: file.url_tld,
         proxy: file.proxy,
         azure_resource: file.azure_resource_id,
-        marker: file.marker,
+        marker: file.multi_homing_marker,
         ca_file: file.ca_file,
     };
     let code = match settle_onboarding(args) {

@@ -10,7 +10,6 @@ use crate::package::version::Version;
 use crate::plan::journal::Journal;
 use crate::plan::steps::WriteFile;
 use crate::plan::{Broken, Plan, Report, Step};
-use crate::settings::installinfo;
 use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
@@ -178,8 +177,7 @@ pub fn onboard(
         source,
         left_behind: Vec::new(),
     };
-    let version = installinfo::version(&host.layout).unwrap_or_else(|| release::VERSION.into());
-    let plan = onboarding::plan(host, request, &version).map_err(broken)?;
+    let plan = onboarding::plan(host, request, release::VERSION).map_err(broken)?;
     let mut journal = Journal::at(&product::records(&host.layout));
     Ok(plan.run(&mut journal, report)?.changed)
 }

@@ -35,7 +35,12 @@ pub fn configure_plan(host: &Host) -> Plan {
         }
         plan.push(EnsureAccount::user(host));
     }
-    plan.push(OwnFolder { host: host.clone() });
+    // Root's: whoever owns this folder could lead root's writes below it elsewhere.
+    plan.push(MakeDir::new(
+        host.layout.var(),
+        Look::owned(0o755, Owner::ROOT),
+    ));
+    plan.push(OwnProxyConf { host: host.clone() });
     plan.push(AllowSudo {
         host: host.clone(),
         made: false,
@@ -56,7 +61,8 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
         if !workspace::is_onboarded(&host.layout, &id) {
             continue;
         }
-        let was_active = workspace::is_active(host, &id);
+        let pid = |host: &Host| services::main_pid(host, &unit::name(&id)).ok().flatten();
+        let old_pid = pid(host);
         let resumed = take_back(host, &id)
             .and_then(|()| onboarding::resume(host, &id))
             .map_err(|e| e.context(format!("workspace {id}")));
@@ -67,7 +73,9 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
                 let mut journal = Journal::at(&records(&host.layout));
                 if let Err(broken) = plan.run(&mut journal, report) {
                     report.warn(&format!("workspace {id}: {broken}"));
-                } else if was_active && let Err(e) = services::restart(host, &unit::name(&id)) {
+                } else if old_pid.is_some()
+                    && old_pid == pid(host)
+                    && let Err(e) = services::restart(host, &unit::name(&id)) {
                     report.warn(&format!("workspace {id}: {e}"));
                 }
             }
@@ -149,13 +157,7 @@ pub fn withdraw(host: &Host, report: &mut dyn Report) {
             files::remove_dir_if_empty(&dir);
         }
     }
-    // VAR is 755 omsagent while installed; what stays of it belongs to root.
-    if layout.var().is_dir() && !files::remove_dir_if_empty(&layout.var()) {
-        note(files::make_dir(
-            &layout.var(),
-            Look::owned(0o755, Owner::ROOT),
-        ));
-    }
+    files::remove_dir_if_empty(&layout.var());
 }
 
 /// Removes the accounts that we made, and only those.
@@ -253,37 +255,32 @@ impl Step for EnsureAccount {
     }
 }
 
-/// VAR, 755 omsagent:omiusers (bundle.md 4.4): decided when the account exists.
-struct OwnFolder {
+/// proxy.conf belongs to the service account (bundle.md 4.11); a removal gave it to root. Decided
+/// when the account exists.
+struct OwnProxyConf {
     host: Host,
 }
 
-impl OwnFolder {
-    fn step(&self) -> Result<Option<MakeDir>> {
-        let owner = accounts::owner(&self.host, accounts::OMSAGENT, accounts::OMIUSERS)?;
-        let look = owner.map(|owner| Look::owned(0o755, owner));
-        Ok(look.map(|look| MakeDir::new(self.host.layout.var(), look)))
-    }
-}
-
-impl Step for OwnFolder {
+impl Step for OwnProxyConf {
     fn describe(&self) -> String {
-        let var = self.host.layout.var();
-        format!("give {} to omsagent:omiusers (0755)", var.display())
+        let path = self.host.layout.proxy_conf();
+        format!("give {} to omsagent:omiusers", path.display())
     }
     fn satisfied(&self) -> Result<bool> {
-        match self.step()? {
-            Some(step) => step.satisfied(),
-            None => Ok(!self.host.layout.is_live()),
-        }
+        use std::os::unix::fs::MetadataExt;
+        let path = self.host.layout.proxy_conf();
+        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || m.uid() != 0))
     }
-    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let step = self.step()?;
-        step.context("user `omsagent` is missing")?.apply(report)
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        let owner = onboarding::service_owner(&self.host)?;
+        let path = self.host.layout.proxy_conf();
+        std::os::unix::fs::lchown(&path, Some(owner.uid), Some(owner.gid))
+            .with_context(|| format!("cannot change the owner of `{}`", path.display()))
     }
     fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        // A folder of the package: it goes with the package.
-        Ok(())
+        let path = self.host.layout.proxy_conf();
+        std::os::unix::fs::lchown(&path, Some(0), Some(0))
+            .with_context(|| format!("cannot change the owner of `{}`", path.display()))
     }
 }
 

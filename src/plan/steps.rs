@@ -134,7 +134,7 @@ impl Step for WriteFile {
     }
 
     fn satisfied(&self) -> Result<bool> {
-        let there = files::read(&self.path, BACKUP_LIMIT)?;
+        let there = files::read_no_follow(&self.path, BACKUP_LIMIT)?;
         Ok(match (&self.content, there) {
             (None, there) => there.is_none(),
             (Some(_), Some(_)) if self.keep_existing => true,
@@ -144,7 +144,7 @@ impl Step for WriteFile {
     }
 
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
-        let before = match files::read(&self.path, BACKUP_LIMIT)? {
+        let before = match files::read_no_follow(&self.path, BACKUP_LIMIT)? {
             None => None,
             Some(bytes) => {
                 let m = std::fs::symlink_metadata(&self.path)

@@ -3,8 +3,10 @@
 
 pub mod authority;
 pub mod certificate;
+pub mod date;
 pub mod http;
 pub mod identity;
 pub mod signature;
 pub mod tls;
 pub mod topology;
+pub mod upload;

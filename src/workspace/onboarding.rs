@@ -10,9 +10,11 @@ use crate::base::ids::{AgentGuid, WorkspaceId};
 use crate::host::{Host, accounts, logrotate, unit};
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
 use crate::plan::{Plan, Report, Step};
+use crate::settings::omsadmin::{LOG_FACILITY, OmsAdmin};
 use crate::settings;
 use crate::wire::identity::ClientIdentity;
-use anyhow::{Context, Result, ensure};
+use crate::wire::upload;
+use anyhow::{Context, Result};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -176,9 +178,10 @@ impl Step for Register {
         let layout = &self.host.layout;
         let paths = layout.workspace(&self.request.id);
         let known = is_onboarded(layout, &self.request.id)
-            .then(|| settings::omsadmin::load(&paths.omsadmin_conf()))
+            .then(|| OmsAdmin::load(&paths.omsadmin_conf()))
             .transpose()?
-            .and_then(|conf| conf.agent_guid);
+            .flatten()
+            .and_then(|conf| conf.guid());
         let (guid, identity) = match known {
             Some(guid) => {
                 report.line(&format!("info\tReusing previous agent GUID {guid}"));
@@ -271,13 +274,7 @@ impl Step for WriteIdentity {
         let asked = self.asked.borrow();
         let asked = asked.as_ref().context("the service was not asked")?;
         let paths = self.host.layout.workspace(&self.request.id);
-        let conf = settings::omsadmin::render_onboarded(
-            &self.request.id,
-            &asked.guid,
-            &self.request.domain,
-            self.request.azure_resource.as_deref(),
-            &asked.answer,
-        );
+        let conf = self.settings(asked)?;
         let secret = Look::owned(0o640, self.owner);
         let plain = Look::owned(0o644, self.owner);
         let key = asked.identity.key_pem.expose();
@@ -303,13 +300,32 @@ impl Step for WriteIdentity {
     }
 }
 
-/// Checks that need no network, before anything is changed: exit code 3 of protocol.md 1.9.
-pub fn check_key(request: &OnboardingRequest) -> Result<()> {
-    ensure!(
-        !request.key.expose().trim().is_empty(),
-        "the shared key is empty"
-    );
-    Ok(())
+impl WriteIdentity {
+    /// omsadmin.conf (bundle.md 4.12); lines that somebody added to an earlier one are kept.
+    fn settings(&self, asked: &Asked) -> Result<String> {
+        let path = self.host.layout.workspace(&self.request.id).omsadmin_conf();
+        let before = OmsAdmin::load(&path)?.unwrap_or_default();
+        let answer = &asked.answer;
+        let conf = OmsAdmin {
+            workspace_id: self.request.id.to_string(),
+            agent_guid: asked.guid.to_string(),
+            log_facility: LOG_FACILITY.into(),
+            certificate_update_endpoint: answer
+                .certificate_update_endpoint
+                .clone()
+                .unwrap_or_default(),
+            url_tld: self.request.domain.clone(),
+            dsc_endpoint: answer.dsc_endpoint.clone().unwrap_or_default(),
+            oms_endpoint: upload::ods_url(&self.request.id, &self.request.domain),
+            azure_resource_id: self.request.azure_resource.clone().unwrap_or_default(),
+            omscloud_id: answer.machine.cloud_id.clone(),
+            uuid: Some(answer.machine.uuid.clone()),
+            diagnostic_endpoint: before.diagnostic_endpoint,
+            other_lines: before.other_lines,
+            warnings: Vec::new(),
+        };
+        conf.to_text()
+    }
 }
 
 /// What [`plan`] would do, for `--dry-run` on a host where the package is not installed yet.

@@ -158,7 +158,7 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
         key: args.key,
         domain: args
             .domain
-            .unwrap_or_else(|| crate::settings::omsadmin::DEFAULT_TLD.into()),
+            .unwrap_or_else(|| crate::settings::onboarding::DEFAULT_TLD.into()),
         proxy: args.proxy,
         azure_resource: args.azure_resource,
         marker: args.marker,
