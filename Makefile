@@ -34,6 +34,7 @@ SUMS   := dist/omsagent-$(FULL).universal.$(TAG).sha256sums
 # Same commit, same bytes: times come from the commit, and no path of this machine goes into the binary.
 SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 MAPS := $(CURDIR)=omsagent $(CARGO_DIR)/registry/src=crates
 REMAP = target.$(1).rustflags=[$(foreach m,$(MAPS),"--remap-path-prefix=$(m)",)"--remap-path-prefix=$(shell rustc --print sysroot)=rust"]
@@ -53,7 +54,7 @@ help: ## This list
 setup: ## Install what builds and tests need (Debian packages, Rust targets); instant when all is there
 	@tests/setup $(ARCH)
 
-bundle: setup $(BUNDLE) $(SUMS) ## dist/: static binary, .deb, .rpm and the one-file bundle (ARCH=aarch64 too)
+bundle: setup $(BUNDLE) ## dist/: static binary, .deb, .rpm and the one-file bundle (ARCH=aarch64 too)
 	@ls -l $(BINARY) $(DEB) $(RPM) $(BUNDLE) $(SUMS)
 
 demo: bundle ## Boot a throw-away Debian, install, onboard, watch a log line arrive, purge
@@ -79,12 +80,12 @@ FORCE:
 dist/omsagent: FORCE
 	@mkdir -p $(@D)
 	$(call BUILD,x86_64-unknown-linux-musl)
-	@cmp -s target/x86_64-unknown-linux-musl/release/omsagent $@ || install -m 755 target/x86_64-unknown-linux-musl/release/omsagent $@
+	@cmp -s $(TARGET_DIR)/x86_64-unknown-linux-musl/release/omsagent $@ || install -m 755 $(TARGET_DIR)/x86_64-unknown-linux-musl/release/omsagent $@
 
 dist/aarch64/omsagent: FORCE
 	@mkdir -p $(@D)
 	$(call BUILD,aarch64-unknown-linux-musl)
-	@cmp -s target/aarch64-unknown-linux-musl/release/omsagent $@ || install -m 755 target/aarch64-unknown-linux-musl/release/omsagent $@
+	@cmp -s $(TARGET_DIR)/aarch64-unknown-linux-musl/release/omsagent $@ || install -m 755 $(TARGET_DIR)/aarch64-unknown-linux-musl/release/omsagent $@
 
 dist/.epoch: FORCE
 	@mkdir -p $(@D)
@@ -99,8 +100,5 @@ $(RPM): $(PACKER) $(BINARY) $(PACKED)
 	$(PACKER) pack rpm --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --out dist
 
 $(BUNDLE): $(PACKER) $(BINARY) $(DEB) $(RPM)
-	$(PACKER) pack build --runner $(ARCH)=$(BINARY) --package $(DEB) --package $(RPM) --out $@
+	$(PACKER) pack build --runner $(ARCH)=$(BINARY) --package $(DEB) $(RPM) --out $@
 	$(PACKER) pack verify $@
-
-$(SUMS): $(BUNDLE)
-	@cd dist && sha256sum $(notdir $(BUNDLE)) >$(notdir $@)
