@@ -35,6 +35,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(args: Vec<OsString>) -> u8 {
+    if let Some(answer) = stub_probe(&args) {
+        crate::out!("{answer}");
+        return 0;
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -51,6 +55,14 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         err!("omsagent: {error:#}");
         1
     })
+}
+
+/// The bundle's stub asks a copy of this program whether it can run where it was put
+/// (bundle-format.md E.3, item 7).
+fn stub_probe(args: &[OsString]) -> Option<&'static str> {
+    let (question, answer) = crate::bundle::PROBE;
+    let name = std::path::Path::new(args.first()?).file_name()?;
+    (name == crate::bundle::RUNNER_NAME && args.get(1)? == question).then_some(answer)
 }
 
 #[cfg(test)]
