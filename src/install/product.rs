@@ -2,7 +2,7 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
-use super::release::VERSION;
+use super::release;
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
@@ -34,6 +34,10 @@ pub fn configure_plan(host: &Host) -> Plan {
             plan.push(EnsureAccount::group(host, group));
         }
         plan.push(EnsureAccount::user(host));
+    }
+    let parents = Look::owned(0o755, Owner::ROOT);
+    if let Some(parent) = host.layout.var().parent() {
+        plan.push(MakeDir::new(parent, parents));
     }
     // Root's: whoever owns this folder could lead root's writes below it elsewhere.
     plan.push(MakeDir::new(
@@ -329,7 +333,7 @@ impl InstallInfo {
     }
 
     fn first_line() -> String {
-        format!("{VERSION} {} Release_Build", build_date())
+        format!("{} {} Release_Build", release::version(), build_date())
     }
 }
 
