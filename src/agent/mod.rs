@@ -1,1 +1,3 @@
 //! Floor 4: the forwarder: inputs -> records -> disk queue -> outputs.
+
+pub mod queue;
