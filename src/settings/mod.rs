@@ -5,3 +5,4 @@ pub mod omsadmin;
 pub mod onboarding;
 pub mod proxy;
 pub mod scx_release;
+pub mod fluent;
