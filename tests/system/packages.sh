@@ -1,0 +1,49 @@
+#!/bin/bash
+# packages   what the systems' own tools say of the binary and the packages: static, clean, the same twice.
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+ROOT=packages
+DEB=$(find "$DIST" -maxdepth 1 -name 'omsagent_*_amd64.deb' | head -n 1)
+RPM=$(find "$DIST" -maxdepth 1 -name 'omsagent-*.x86_64.rpm' | head -n 1)
+
+static() {
+    file "$BINARY" | tee "$OUT"; said 'statically linked'; said 'stripped'; unsaid 'not stripped'
+    ldd "$BINARY" 2>&1 | tee "$OUT" || true; said 'not a dynamic executable'
+}
+no_path_of_the_build() {
+    strings_of "$BINARY" >"$WORK/strings"
+    no grep -nF -e "$TOP" -e "${CARGO_HOME:-$HOME/.cargo}" -e "${RUSTUP_HOME:-$HOME/.rustup}" "$WORK/strings"
+}
+strings_of() { LC_ALL=C grep -aoE '[[:print:]]{6,}' "$1"; }
+lint_deb() {
+    # -X: what only a Debian archive asks of its maintainers. Errors fail; warnings are shown.
+    lintian --fail-on error --no-tag-display-limit "$DEB" >"$OUT" 2>&1 || { cat "$OUT"; return 1; }
+    cat "$OUT"; unsaid '^E:'
+}
+lint_rpm() {
+    rpmlint "$RPM" >"$OUT" 2>&1 || { cat "$OUT"; return 1; }
+    said ' 0 errors'
+}
+sums() { cd "$DIST" && sha256sum -c "$(basename "${BUNDLE%.sh}").sha256sums"; }
+sound() { "$BINARY" pack verify "$BUNDLE"; "$BINARY" pack inspect "$BUNDLE"; }
+same_twice() {
+    local again=$WORK/again f; mkdir "$again"
+    for f in deb rpm; do "$BINARY" pack $f --manifest "$TOP/bundle/omsagent.toml" --binary "$BINARY" --arch x86_64 --out "$again"; done
+    cmp "$DEB" "$again/${DEB##*/}"; cmp "$RPM" "$again/${RPM##*/}"
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$DEB" --package "$RPM" --out "$again/b.sh"
+    cmp "$BUNDLE" "$again/b.sh"
+}
+stub_is_clean() {
+    head -c 8192 "$BUNDLE" | sed 's/\x0.*//' >"$WORK/stub.sh"
+    shellcheck -s sh "$WORK/stub.sh"
+    dash -n "$WORK/stub.sh"; busybox sh -n "$WORK/stub.sh"; bash -n "$WORK/stub.sh"
+}
+
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(cat "$DIST/.epoch")}; export SOURCE_DATE_EPOCH
+case_ 'the binary is static and stripped' static
+case_ 'no path of the build is in the binary' no_path_of_the_build
+case_ 'lintian: no errors' lint_deb
+case_ 'rpmlint: no errors' lint_rpm
+case_ 'sha256sums' sums
+case_ 'pack verify, pack inspect' sound
+case_ 'the same bytes a second time' same_twice
+case_ 'the stub is clean POSIX sh' stub_is_clean
