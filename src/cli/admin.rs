@@ -369,7 +369,12 @@ fn key_from_file(path: &std::path::Path) -> Result<Secret, Early> {
     let refused = |text: String| Early::Refused(2, format!("error\t{text}"));
     let text = files::read_text(path, KEY_LIMIT as usize)
         .map_err(|e| refused(format!("{e:#}")))?
-        .ok_or_else(|| refused(format!("shared key file `{}` does not exist", path.display())))?;
+        .ok_or_else(|| {
+            refused(format!(
+                "shared key file `{}` does not exist",
+                path.display()
+            ))
+        })?;
     Ok(Secret::new(text.trim()))
 }
 

@@ -115,8 +115,8 @@ pub fn deploy(
         .map_err(|broken| DeployError::Package(broken.source))?
         .changed;
     if let Some(request) = order.onboarding {
-        changed |= onboard(host, request, report)
-            .map_err(|broken| DeployError::Onboarding { broken })?;
+        changed |=
+            onboard(host, request, report).map_err(|broken| DeployError::Onboarding { broken })?;
     }
     Ok(changed)
 }
@@ -226,7 +226,9 @@ impl Step for InstallPackage {
         let base = release::base_name();
         let kind = match self.installed {
             None => {
-                report.line(&format!("----- Installing package: {PACKAGE} ({base}) -----"));
+                report.line(&format!(
+                    "----- Installing package: {PACKAGE} ({base}) -----"
+                ));
                 Installing::Add
             }
             Some(_) => {
@@ -270,9 +272,7 @@ impl Step for InstallPackage {
             return Ok(());
         }
         if let Some(version) = &self.installed {
-            bail!(
-                "package {PACKAGE} cannot be set back to {version}: install that version again"
-            );
+            bail!("package {PACKAGE} cannot be set back to {version}: install that version again");
         }
         let mut pass = |bytes: &[u8]| report.tool_output(bytes);
         let outcome = self.manager.purge(PACKAGE, &mut pass)?;

@@ -56,7 +56,11 @@ pub fn extract(
 
 /// Our package under the base name the original's scripts look for; others under their own.
 fn file_name(entry: &Entry) -> String {
-    let suffix = if entry.kind == Kind::Deb { "deb" } else { "rpm" };
+    let suffix = if entry.kind == Kind::Deb {
+        "deb"
+    } else {
+        "rpm"
+    };
     match entry.pkg.as_deref() {
         Some(release::PACKAGE) if entry.arch == Some(Arch::X86_64) => {
             format!("{}.{suffix}", release::base_name())

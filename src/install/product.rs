@@ -79,7 +79,8 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
                     report.warn(&format!("workspace {id}: {broken}"));
                 } else if old_pid.is_some()
                     && old_pid == pid(host)
-                    && let Err(e) = services::restart(host, &unit::name(&id)) {
+                    && let Err(e) = services::restart(host, &unit::name(&id))
+                {
                     report.warn(&format!("workspace {id}: {e}"));
                 }
             }
@@ -145,9 +146,7 @@ pub fn withdraw(host: &Host, report: &mut dyn Report) {
     note(sudoers::remove(host).map(|_| ()));
     note(files::remove(&layout.installinfo()).map(|_| ()));
     if layout.proxy_conf().exists() {
-        note(
-            std::os::unix::fs::lchown(layout.proxy_conf(), Some(0), Some(0)).map_err(Into::into),
-        );
+        note(std::os::unix::fs::lchown(layout.proxy_conf(), Some(0), Some(0)).map_err(Into::into));
     }
     if layout.is_live() {
         note(remove_accounts(host));

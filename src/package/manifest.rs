@@ -303,7 +303,9 @@ impl Manifest {
             }
         }
         if self.description.trim().is_empty()
-            || self.description.contains(|c: char| c.is_control() && c != '\n')
+            || self
+                .description
+                .contains(|c: char| c.is_control() && c != '\n')
         {
             bail!("description: must be a text without tabs and other control characters");
         }

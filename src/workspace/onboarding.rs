@@ -10,8 +10,8 @@ use crate::base::ids::{AgentGuid, WorkspaceId};
 use crate::host::{Host, accounts, logrotate, unit};
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
 use crate::plan::{Plan, Report, Step};
-use crate::settings::omsadmin::{LOG_FACILITY, OmsAdmin};
 use crate::settings;
+use crate::settings::omsadmin::{LOG_FACILITY, OmsAdmin};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::upload;
 use anyhow::{Context, Result};
@@ -37,9 +37,10 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
     let id = request.id.clone();
     let ca = match &request.ca_file {
         None => None,
-        Some(path) => Some(files::read(path, CA_LIMIT)?.with_context(|| {
-            format!("CA file `{}` does not exist", path.display())
-        })?),
+        Some(path) => Some(
+            files::read(path, CA_LIMIT)?
+                .with_context(|| format!("CA file `{}` does not exist", path.display()))?,
+        ),
     };
     let mut plan = Plan::new();
     let asked: Rc<RefCell<Option<Asked>>> = Rc::default();
@@ -186,9 +187,8 @@ impl Step for Register {
             Some(guid) => {
                 report.line(&format!("info\tReusing previous agent GUID {guid}"));
                 let identity = ClientIdentity::load(&paths.certs())?;
-                let identity = identity.with_context(|| {
-                    format!("no certificate in `{}`", paths.certs().display())
-                })?;
+                let identity = identity
+                    .with_context(|| format!("no certificate in `{}`", paths.certs().display()))?;
                 (guid, identity)
             }
             None => {
@@ -206,7 +206,10 @@ impl Step for Register {
         };
         if proxy.is_some() {
             let path = layout.proxy_conf();
-            report.line(&format!("info\tUsing proxy settings from '{}'", path.display()));
+            report.line(&format!(
+                "info\tUsing proxy settings from '{}'",
+                path.display()
+            ));
         }
         let answer = exchange::onboard(&OnboardRequest {
             layout: layout.clone(),
@@ -333,8 +336,14 @@ pub fn outline(host: &Host, request: &OnboardingRequest) -> Result<Vec<String>> 
     let id = &request.id;
     let paths = host.layout.workspace(id);
     let mut lines = vec![
-        format!("register this host with workspace {id} at {}", request.domain),
-        format!("write keys, settings and folders below {}", paths.etc.display()),
+        format!(
+            "register this host with workspace {id} at {}",
+            request.domain
+        ),
+        format!(
+            "write keys, settings and folders below {}",
+            paths.etc.display()
+        ),
         format!("make state folders below {}", paths.var.display()),
     ];
     if request.proxy.is_some() {

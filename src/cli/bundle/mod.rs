@@ -189,11 +189,9 @@ fn take_away(host: &Host, mode: Mode, dry_run: bool) -> u8 {
 
 fn look_inside(host: &Host, bundle: &Bundle, mode: Mode) -> u8 {
     let done = match mode {
-        Mode::Extract => std::env::current_dir()
-            .map_err(Into::into)
-            .and_then(|cwd| {
-                extract::extract(bundle, &cwd, std::process::id(), &mut |_| {}).map(|_| ())
-            }),
+        Mode::Extract => std::env::current_dir().map_err(Into::into).and_then(|cwd| {
+            extract::extract(bundle, &cwd, std::process::id(), &mut |_| {}).map(|_| ())
+        }),
         _ => deploy::version_rows(host).map(|rows| rows.iter().for_each(|row| out!("{row}"))),
     };
     match done {
@@ -243,7 +241,9 @@ fn put_in_place(
             .preview()
             .is_ok_and(|steps| steps.iter().all(|(_, pending)| !pending))
     {
-        out!("Skipping package upgrade since existing version is >= than version already installed.");
+        out!(
+            "Skipping package upgrade since existing version is >= than version already installed."
+        );
     }
     match deploy::deploy(host, bundle, runner.path(), order, &mut Console) {
         Ok(changed) => {
@@ -306,9 +306,7 @@ impl Drop for RunnerFolder {
             .file_name()
             .is_some_and(|n| n.to_string_lossy().starts_with("omsb"));
         let private = std::fs::symlink_metadata(&self.0).is_ok_and(|m| {
-            m.is_dir()
-                && m.mode() & 0o077 == 0
-                && m.uid() == nix::unistd::geteuid().as_raw()
+            m.is_dir() && m.mode() & 0o077 == 0 && m.uid() == nix::unistd::geteuid().as_raw()
         });
         if named && private {
             let _ = std::fs::remove_dir_all(&self.0);
