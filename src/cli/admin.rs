@@ -303,8 +303,8 @@ fn short(
     next: &mut dyn FnMut(&str) -> Result<String, Early>,
     seen: &mut Words,
 ) -> Result<(), Early> {
-    let mut letters = word[1..].char_indices();
-    while let Some((at, letter)) = letters.next() {
+    let letters = word[1..].char_indices();
+    for (at, letter) in letters {
         let mut value = || {
             let glued = &word[1 + at + letter.len_utf8()..];
             if glued.is_empty() {
