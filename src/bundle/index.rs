@@ -1,8 +1,6 @@
 //! The index: UTF-8 JSON lines, first the header, then one line per entry. No I/O here.
 
-use super::{
-    ALIGN, BundleError, ENTRY_LIMIT, INDEX_LIMIT, NAME_LIMIT, Result, STUB_SIZE, aligned,
-};
+use super::{ALIGN, BundleError, ENTRY_LIMIT, INDEX_LIMIT, NAME_LIMIT, Result, STUB_SIZE, aligned};
 use crate::package::Arch;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -173,8 +171,8 @@ pub fn parse(bytes: &[u8], index_offset: u64) -> Result<(Header, Vec<Entry>)> {
     }
     let mut entries = Vec::with_capacity(lines.len());
     for (number, line) in lines.iter().enumerate() {
-        let entry: Entry = serde_json::from_str(line)
-            .map_err(|e| layout(format!("index entry {number}: {e}")))?;
+        let entry: Entry =
+            serde_json::from_str(line).map_err(|e| layout(format!("index entry {number}: {e}")))?;
         entries.push(entry);
     }
     check_entries(&entries, index_offset)?;
@@ -251,7 +249,9 @@ fn check_fields(entry: &Entry) -> std::result::Result<(), &'static str> {
         || package != entry.version.is_some()
         || package != entry.installed.is_some()
     {
-        return Err("package name, version and installed size belong to packages, and only to them");
+        return Err(
+            "package name, version and installed size belong to packages, and only to them",
+        );
     }
     if entry.kind == Kind::Runner && entry.arch.is_none() {
         return Err("a runner without processor");
@@ -321,7 +321,9 @@ mod tests {
         let named = |name: String| check(|e| e[2].name = name);
         assert!(named("a".repeat(NAME_LIMIT)).is_ok());
         assert!(named("a".repeat(NAME_LIMIT + 1)).is_err());
-        for bad in ["", ".a", "../a", "a/b", "a b", "-a", "ä", "a\n", "a\0", "run"] {
+        for bad in [
+            "", ".a", "../a", "a/b", "a b", "-a", "ä", "a\n", "a\0", "run",
+        ] {
             assert!(named(bad.to_owned()).is_err(), "{bad}");
         }
     }

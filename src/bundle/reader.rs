@@ -52,11 +52,15 @@ impl Bundle {
         let (header, entries) = index::parse(&index, trailer.index_offset)?;
 
         let place = trailer.signature_offset();
-        zeros(&file, place, SIGNATURE_PLACE, || "before the trailer".into())?;
+        zeros(&file, place, SIGNATURE_PLACE, || {
+            "before the trailer".into()
+        })?;
         for entry in &entries {
             let end = entry.offset.saturating_add(entry.size);
             let padding = aligned(end).unwrap_or(end) - end;
-            zeros(&file, end, padding, || format!("after entry `{}`", entry.name))?;
+            zeros(&file, end, padding, || {
+                format!("after entry `{}`", entry.name)
+            })?;
         }
         let stub = bytes_at(&file, 0, STUB_SIZE, "the stub")?;
         let says = (size, trailer.index_offset, trailer.index_len);
@@ -149,7 +153,10 @@ fn zeros(file: &File, at: u64, len: u64, place: impl Fn() -> String) -> Result<(
     if bytes.iter().all(|b| *b == 0) {
         return Ok(());
     }
-    Err(BundleError::Layout(format!("bytes that are not zero {}", place())))
+    Err(BundleError::Layout(format!(
+        "bytes that are not zero {}",
+        place()
+    )))
 }
 
 fn reading(what: &str) -> impl Fn(std::io::Error) -> BundleError {

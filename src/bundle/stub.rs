@@ -112,11 +112,7 @@ pub fn numbers(stub: &[u8]) -> Option<(u64, u64, u64)> {
     let after = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));
     let (offset, len) = after("# index ")?.split_once(' ')?;
     let total = after("total=")?;
-    Some((
-        total.parse().ok()?,
-        offset.parse().ok()?,
-        len.parse().ok()?,
-    ))
+    Some((total.parse().ok()?, offset.parse().ok()?, len.parse().ok()?))
 }
 
 #[cfg(test)]

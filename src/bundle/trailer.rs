@@ -162,7 +162,12 @@ mod tests {
                 "{at}"
             );
         }
-        for (at, number) in [(16, u64::MAX), (24, u64::MAX), (16, 0), (24, INDEX_LIMIT + 1)] {
+        for (at, number) in [
+            (16, u64::MAX),
+            (24, u64::MAX),
+            (16, 0),
+            (24, INDEX_LIMIT + 1),
+        ] {
             let mut bad = good;
             bad[at..at + 8].copy_from_slice(&number.to_le_bytes());
             assert!(Trailer::parse(&sealed(bad), trailer().total()).is_err());

@@ -2,9 +2,9 @@
 
 use crate::base::files::{self, Look};
 use crate::bundle::{self, Bundle, Kind, Plan, Source};
+use crate::out;
 use crate::package::manifest::Manifest;
 use crate::package::{self, Arch, Build, deb, rpm};
-use crate::out;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
@@ -134,7 +134,9 @@ fn time(given: Option<u32>) -> Result<u32> {
         return Ok(time);
     }
     let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") else {
-        bail!("no time for the package: set SOURCE_DATE_EPOCH, or give --time SECONDS (`git log -1 --format=%ct`)");
+        bail!(
+            "no time for the package: set SOURCE_DATE_EPOCH, or give --time SECONDS (`git log -1 --format=%ct`)"
+        );
     };
     text.trim()
         .parse()

@@ -1,7 +1,7 @@
 //! What a package will put on a host, gathered from a manifest: checked, sorted, in memory.
 
-use super::manifest::{BINARY, Manifest};
-use super::{Format, gzip};
+use super::manifest::{BINARY, CHANGELOG, Manifest};
+use super::{Format, changes, gzip};
 use crate::base::files;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -69,6 +69,10 @@ impl Contents {
         for file in manifest.file.iter().filter(|f| f.formats.contains(&format)) {
             let mut bytes = match file.source.as_str() {
                 BINARY => read(binary)?,
+                CHANGELOG => {
+                    changes::debian(&manifest.change, &manifest.name, &manifest.maintainer)?
+                        .into_bytes()
+                }
                 source => read(&manifest.source(source))?,
             };
             if file.gzip {
@@ -85,10 +89,7 @@ impl Contents {
                 conffile: file.conffile,
                 doc: file.doc,
             };
-            contents.add(
-                &file.path,
-                item(kind, file.mode, &file.owner, &file.group),
-            )?;
+            contents.add(&file.path, item(kind, file.mode, &file.owner, &file.group))?;
         }
         for tree in &manifest.tree {
             let looks = (tree.mode, tree.conffile);
@@ -168,7 +169,10 @@ impl Contents {
     ) -> Result<()> {
         let what = || format!("cannot read folder `{}`", source.display());
         if depth > TREE_DEPTH {
-            bail!("`{}`: more than {TREE_DEPTH} folders deep", source.display());
+            bail!(
+                "`{}`: more than {TREE_DEPTH} folders deep",
+                source.display()
+            );
         }
         if !self.items.contains_key(path) {
             self.add(path, item(Kind::Dir, 0o755, "root", "root"))?;
@@ -271,9 +275,8 @@ mod tests {
     fn what_must_not_be_packed() {
         let base = tempfile::tempdir().unwrap();
         std::fs::write(base.path().join("f"), "text").unwrap();
-        let file = |path: &str, mode: &str| {
-            format!("[[file]]\nsource='f'\npath='{path}'\nmode={mode}\n")
-        };
+        let file =
+            |path: &str, mode: &str| format!("[[file]]\nsource='f'\npath='{path}'\nmode={mode}\n");
         let at_limit = format!("/{}", "a".repeat(PATH_LIMIT - 1));
         assert!(gather(base.path(), &file("/a", "0o644")).is_ok());
         assert!(gather(base.path(), &file(&at_limit, "0o644")).is_ok());

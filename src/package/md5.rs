@@ -2,7 +2,12 @@
 //! legacy digest of an .rpm. Nothing is trusted because of it.
 
 /// Amounts of rotation, four for each round, each used four times over.
-const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
+const SHIFTS: [[u32; 4]; 4] = [
+    [7, 12, 17, 22],
+    [5, 9, 14, 20],
+    [4, 11, 16, 23],
+    [6, 10, 15, 21],
+];
 
 /// The MD5 digest of `bytes`.
 pub fn md5(bytes: &[u8]) -> [u8; 16] {

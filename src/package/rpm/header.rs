@@ -80,7 +80,10 @@ impl Header {
             while data.len() % align != 0 {
                 data.push(0);
             }
-            entry(&mut index, [*tag, kind, number(data.len())?, number(count)?]);
+            entry(
+                &mut index,
+                [*tag, kind, number(data.len())?, number(count)?],
+            );
             data.extend_from_slice(&bytes);
         }
         // The region's own entry comes first; what it points to, a copy of it whose offset

@@ -134,6 +134,14 @@ fn describe(
     if let Some(homepage) = &manifest.homepage {
         header.text(tags::URL, homepage);
     }
+    if !manifest.change.is_empty() {
+        let changes = &manifest.change;
+        let times: Result<Vec<u32>> = changes.iter().map(|c| c.time()).collect();
+        let by = |version: &str| format!("{} - {version}", manifest.maintainer);
+        header.numbers(tags::CHANGE_TIMES, times?);
+        header.texts(tags::CHANGE_NAMES, changes.iter().map(|c| by(&c.version)));
+        header.texts(tags::CHANGE_TEXTS, changes.iter().map(|c| c.rpm_text()));
+    }
     header.text(tags::OS, "linux");
     header.text(tags::ARCH, build.arch.rpm());
     header.text(tags::PLATFORM, format!("{}-linux", build.arch.rpm()));
@@ -168,10 +176,7 @@ fn relations(header: &mut Header, manifest: &Manifest, build: &Build) -> Result<
         Arch::Aarch64 => "aarch-64",
         Arch::X86_64 => "x86-64",
     };
-    let own = [
-        manifest.name.clone(),
-        format!("{}({isa})", manifest.name),
-    ];
+    let own = [manifest.name.clone(), format!("{}({isa})", manifest.name)];
     let mut provides: Vec<(&str, u32, &str)> = manifest
         .rpm
         .provides
@@ -225,7 +230,10 @@ fn files(header: &mut Header, contents: &Contents, time: u32) -> Result<()> {
         names.push(name);
     }
     let each = |f: fn(&Item) -> u32| items.iter().map(move |(_, item)| f(item));
-    let sizes: Result<Vec<u32>> = items.iter().map(|(_, i)| fits(usize::try_from(i.size())?)).collect();
+    let sizes: Result<Vec<u32>> = items
+        .iter()
+        .map(|(_, i)| fits(usize::try_from(i.size())?))
+        .collect();
     header.numbers(tags::FILE_SIZES, sizes?);
     let modes = items.iter().map(|(_, item)| cpio::mode(item) as u16);
     header.put(tags::FILE_MODES, Value::Shorts(modes.collect()));
@@ -233,7 +241,10 @@ fn files(header: &mut Header, contents: &Contents, time: u32) -> Result<()> {
     header.put(tags::FILE_RDEVS, Value::Shorts(devices.collect()));
     header.numbers(tags::FILE_MTIMES, items.iter().map(|_| time));
     header.texts(tags::FILE_DIGESTS, items.iter().map(|(_, i)| digest(i)));
-    header.texts(tags::FILE_LINK_TARGETS, items.iter().map(|(_, i)| target(i)));
+    header.texts(
+        tags::FILE_LINK_TARGETS,
+        items.iter().map(|(_, i)| target(i)),
+    );
     header.numbers(tags::FILE_FLAGS, each(flags));
     header.texts(tags::FILE_OWNERS, items.iter().map(|(_, i)| &i.owner));
     header.texts(tags::FILE_GROUPS, items.iter().map(|(_, i)| &i.group));
@@ -265,8 +276,11 @@ fn target(item: &Item) -> &str {
 fn flags(item: &Item) -> u32 {
     match item.kind {
         Kind::File { conffile, doc, .. } => {
-            (if conffile { FLAG_CONFIG | FLAG_NOREPLACE } else { 0 })
-                | (if doc { FLAG_DOC } else { 0 })
+            (if conffile {
+                FLAG_CONFIG | FLAG_NOREPLACE
+            } else {
+                0
+            }) | (if doc { FLAG_DOC } else { 0 })
         }
         Kind::Dir | Kind::Link(_) => 0,
     }
