@@ -1,7 +1,7 @@
 //! What a package will put on a host, gathered from a manifest: checked, sorted, in memory.
 
-use super::manifest::{BINARY, Manifest};
-use super::{Format, gzip};
+use super::manifest::{BINARY, CHANGELOG, Manifest};
+use super::{Format, changes, gzip};
 use crate::base::files;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
@@ -69,6 +69,10 @@ impl Contents {
         for file in manifest.file.iter().filter(|f| f.formats.contains(&format)) {
             let mut bytes = match file.source.as_str() {
                 BINARY => read(binary)?,
+                CHANGELOG => {
+                    changes::debian(&manifest.change, &manifest.name, &manifest.maintainer)?
+                        .into_bytes()
+                }
                 source => read(&manifest.source(source))?,
             };
             if file.gzip {

@@ -1,6 +1,7 @@
 //! `bundle/<name>.toml`: what a package is and what is in it, as types.
 
 use super::Format;
+use super::changes::Change;
 use crate::base::files;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -32,6 +33,9 @@ pub struct Manifest {
     pub deb: Deb,
     /// What only an .rpm has.
     pub rpm: Rpm,
+    /// What changed, newest version first.
+    #[serde(default)]
+    pub change: Vec<Change>,
     /// Folders the package owns.
     #[serde(default)]
     pub dir: Vec<Dir>,
@@ -152,7 +156,8 @@ pub struct Dir {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
-    /// Where it comes from; [`BINARY`] is the program given to `pack`.
+    /// Where it comes from; [`BINARY`] is the program given to `pack`, [`CHANGELOG`] what
+    /// [`Manifest::change`] says, in Debian's form.
     pub source: String,
     /// Absolute path on the host.
     pub path: String,
@@ -205,6 +210,8 @@ pub struct Link {
 
 /// The `source` that stands for the program itself.
 pub const BINARY: &str = "@binary";
+/// The `source` that stands for the list of changes.
+pub const CHANGELOG: &str = "@changelog";
 
 fn dir_mode() -> u32 {
     0o755
@@ -297,7 +304,12 @@ impl Manifest {
         ];
         let relations = lists.into_iter().flatten().map(|v| ("a relation", v));
         let homepage = self.homepage.iter().map(|v| ("homepage", v));
-        for (field, value) in single.into_iter().chain(relations).chain(homepage) {
+        let changes = self.change.iter().flat_map(|c| {
+            let texts = c.text.iter().map(|t| ("change", t));
+            texts.chain([("version of a change", &c.version)])
+        });
+        let all = single.into_iter().chain(relations).chain(homepage);
+        for (field, value) in all.chain(changes) {
             if value.is_empty() || value.trim() != value || value.contains(char::is_control) {
                 bail!("{field} `{value}`: must be one line, not empty, without blanks at its ends");
             }

@@ -2,6 +2,7 @@
 //!
 //! Writing is reproducible: the same inputs and the same time give the same bytes on any host.
 
+pub mod changes;
 pub mod contents;
 pub mod deb;
 pub mod manifest;

@@ -134,6 +134,14 @@ fn describe(
     if let Some(homepage) = &manifest.homepage {
         header.text(tags::URL, homepage);
     }
+    if !manifest.change.is_empty() {
+        let changes = &manifest.change;
+        let times: Result<Vec<u32>> = changes.iter().map(|c| c.time()).collect();
+        let by = |version: &str| format!("{} - {version}", manifest.maintainer);
+        header.numbers(tags::CHANGE_TIMES, times?);
+        header.texts(tags::CHANGE_NAMES, changes.iter().map(|c| by(&c.version)));
+        header.texts(tags::CHANGE_TEXTS, changes.iter().map(|c| c.rpm_text()));
+    }
     header.text(tags::OS, "linux");
     header.text(tags::ARCH, build.arch.rpm());
     header.text(tags::PLATFORM, format!("{}-linux", build.arch.rpm()));
