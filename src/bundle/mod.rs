@@ -16,6 +16,8 @@ mod extract;
 mod index;
 mod reader;
 mod stub;
+#[cfg(test)]
+mod tests;
 mod trailer;
 mod writer;
 
