@@ -34,6 +34,8 @@ SUMS   := dist/omsagent-$(FULL).universal.$(TAG).sha256sums
 # Same commit, same bytes: times come from the commit, and no path of this machine goes into the binary.
 SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
+# installinfo.txt says it.
+export OMSAGENT_BUILD_DATE := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y%m%d)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 MAPS := $(CURDIR)=omsagent $(CARGO_DIR)/registry/src=crates

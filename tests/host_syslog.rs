@@ -1,5 +1,7 @@
 //! Syslog forwarding below a prefix: real files in a folder, before and after, byte for byte.
 
+#![allow(clippy::unwrap_used)] // the lint exempts test functions, not what they share
+
 use omsagent::base::ids::WorkspaceId;
 use omsagent::host::layout::Layout;
 use omsagent::host::syslog::{self, Facility, Selection, Severity, SyslogDaemon, SyslogError};

@@ -1,1 +1,4 @@
 //! Floor 4: the forwarder: inputs -> records -> disk queue -> outputs.
+
+pub mod queue;
+pub mod syslog;

@@ -303,8 +303,8 @@ fn short(
     next: &mut dyn FnMut(&str) -> Result<String, Early>,
     seen: &mut Words,
 ) -> Result<(), Early> {
-    let mut letters = word[1..].char_indices();
-    while let Some((at, letter)) = letters.next() {
+    let letters = word[1..].char_indices();
+    for (at, letter) in letters {
         let mut value = || {
             let glued = &word[1 + at + letter.len_utf8()..];
             if glued.is_empty() {
@@ -369,7 +369,12 @@ fn key_from_file(path: &std::path::Path) -> Result<Secret, Early> {
     let refused = |text: String| Early::Refused(2, format!("error\t{text}"));
     let text = files::read_text(path, KEY_LIMIT as usize)
         .map_err(|e| refused(format!("{e:#}")))?
-        .ok_or_else(|| refused(format!("shared key file `{}` does not exist", path.display())))?;
+        .ok_or_else(|| {
+            refused(format!(
+                "shared key file `{}` does not exist",
+                path.display()
+            ))
+        })?;
     Ok(Secret::new(text.trim()))
 }
 

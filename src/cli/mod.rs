@@ -1,7 +1,7 @@
 //! Floor 5: a door each. Words typed -> a request; a result -> text or JSON and an exit code.
 //! Nothing below this floor prints and exits.
 
-use crate::err;
+use crate::{err, out};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,12 @@ pub fn main() -> ExitCode {
 fn dispatch(args: Vec<OsString>) -> u8 {
     let name = args.first().map(PathBuf::from);
     let name = name.as_deref().and_then(Path::file_name);
-    if name.is_some_and(|n| n == bundle::PROGRAM) {
+    if name.is_some_and(|n| n == crate::bundle::RUNNER_NAME) {
+        let (question, answer) = crate::bundle::PROBE;
+        if args.get(1).is_some_and(|word| word == question) {
+            out!("{answer}");
+            return 0;
+        }
         return bundle::run(&args[1..]);
     }
     let cli = match Cli::try_parse_from(args) {

@@ -19,7 +19,9 @@ pub fn run(words: &[OsString]) -> u8 {
     let host = Host::detect(Layout::new("/"));
     let (doing, job): (&str, Job) = match words.as_slice() {
         ["configure", rest @ ..] => ("process", Box::new(move |h, d| configure(h, d, rest))),
-        ["unconfigure", rest @ ..] => ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest))),
+        ["unconfigure", rest @ ..] => {
+            ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest)))
+        }
         ["purge"] => ("purge", Box::new(purge)),
         ["restart"] => ("restart", Box::new(restart)),
         other => {

@@ -242,11 +242,13 @@ mod tests {
         (dir, layout)
     }
 
+    type Files = &'static [(&'static str, &'static str)];
+
     #[test]
     fn detection_goes_in_the_order_of_the_original() {
         use PackageManager::{Dpkg, Rpm};
-        let suse = ("etc/os-release", "PRETTY_NAME=\"openSUSE Leap 15.5\"\n");
-        let cases: [(&[(&str, &str)], Option<PackageManager>); 7] = [
+        const SUSE: (&str, &str) = ("etc/os-release", "PRETTY_NAME=\"openSUSE Leap 15.5\"\n");
+        let cases: [(Files, Option<PackageManager>); 7] = [
             (&[("etc/debian_version", "12")], Some(Dpkg)),
             (
                 &[("etc/debian_version", "12"), ("etc/redhat-release", "x")],
@@ -256,7 +258,7 @@ mod tests {
                 &[("etc/redhat-release", "x"), ("usr/bin/dpkg", "")],
                 Some(Rpm),
             ),
-            (&[suse, ("usr/bin/dpkg", "")], Some(Rpm)),
+            (&[SUSE, ("usr/bin/dpkg", "")], Some(Rpm)),
             (&[("usr/bin/dpkg", ""), ("usr/bin/rpm", "")], Some(Dpkg)),
             (&[("usr/bin/rpm", "")], Some(Rpm)),
             (&[], None),

@@ -6,6 +6,7 @@ use super::release::{self, PACKAGE};
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
+use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::journal::Journal;
 use crate::plan::steps::WriteFile;
@@ -96,8 +97,7 @@ pub fn package_for<'b>(bundle: &'b Bundle, host: &Host) -> Result<&'b Entry, Dep
 fn fits(entry: &Entry, host: &Host) -> bool {
     entry
         .arch
-        .as_deref()
-        .is_none_or(|arch| arch == host.arch || arch == "all")
+        .is_none_or(|arch| Some(arch) == Arch::from_word(&host.arch))
 }
 
 /// Does it. `scratch` is a private folder for the package file while dpkg or rpm reads it.
@@ -115,8 +115,8 @@ pub fn deploy(
         .map_err(|broken| DeployError::Package(broken.source))?
         .changed;
     if let Some(request) = order.onboarding {
-        changed |= onboard(host, request, report)
-            .map_err(|broken| DeployError::Onboarding { broken })?;
+        changed |=
+            onboard(host, request, report).map_err(|broken| DeployError::Onboarding { broken })?;
     }
     Ok(changed)
 }
@@ -177,7 +177,7 @@ pub fn onboard(
         source,
         left_behind: Vec::new(),
     };
-    let plan = onboarding::plan(host, request, release::VERSION).map_err(broken)?;
+    let plan = onboarding::plan(host, request, &release::version()).map_err(broken)?;
     let mut journal = Journal::at(&product::records(&host.layout));
     Ok(plan.run(&mut journal, report)?.changed)
 }
@@ -199,7 +199,7 @@ impl InstallPackage {
         let Some(installed) = &self.installed else {
             return Ok(true);
         };
-        let ours = Version::parse(release::VERSION)?;
+        let ours = Version::parse(&release::version())?;
         // What cannot be read cannot be older than us for certain: let the tool decide.
         Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
     }
@@ -213,7 +213,7 @@ impl Step for InstallPackage {
         };
         format!(
             "{verb} package {PACKAGE} {} with {}",
-            release::VERSION,
+            release::version(),
             self.manager.program()
         )
     }
@@ -226,7 +226,9 @@ impl Step for InstallPackage {
         let base = release::base_name();
         let kind = match self.installed {
             None => {
-                report.line(&format!("----- Installing package: {PACKAGE} ({base}) -----"));
+                report.line(&format!(
+                    "----- Installing package: {PACKAGE} ({base}) -----"
+                ));
                 Installing::Add
             }
             Some(_) => {
@@ -270,9 +272,7 @@ impl Step for InstallPackage {
             return Ok(());
         }
         if let Some(version) = &self.installed {
-            bail!(
-                "package {PACKAGE} cannot be set back to {version}: install that version again"
-            );
+            bail!("package {PACKAGE} cannot be set back to {version}: install that version again");
         }
         let mut pass = |bytes: &[u8]| report.tool_output(bytes);
         let outcome = self.manager.purge(PACKAGE, &mut pass)?;
@@ -292,7 +292,7 @@ pub fn version_rows(host: &Host) -> Result<Vec<String>> {
         Some(manager) => manager.installed_version(PACKAGE)?,
         None => None,
     };
-    let ours = Version::parse(release::VERSION)?;
+    let ours = Version::parse(&release::version())?;
     let installable = installed
         .as_deref()
         .and_then(|v| Version::parse(v).ok())

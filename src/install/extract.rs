@@ -3,6 +3,7 @@
 
 use super::release;
 use crate::bundle::{Bundle, Entry, Kind};
+use crate::package::Arch;
 use anyhow::{Context, Result};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -55,9 +56,13 @@ pub fn extract(
 
 /// Our package under the base name the original's scripts look for; others under their own.
 fn file_name(entry: &Entry) -> String {
-    let suffix = if entry.kind == Kind::Deb { "deb" } else { "rpm" };
+    let suffix = if entry.kind == Kind::Deb {
+        "deb"
+    } else {
+        "rpm"
+    };
     match entry.pkg.as_deref() {
-        Some(release::PACKAGE) if entry.arch.as_deref() == Some("x86_64") => {
+        Some(release::PACKAGE) if entry.arch == Some(Arch::X86_64) => {
             format!("{}.{suffix}", release::base_name())
         }
         _ => entry.name.clone(),

@@ -2,7 +2,7 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
-use super::release::VERSION;
+use super::release;
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
@@ -34,6 +34,10 @@ pub fn configure_plan(host: &Host) -> Plan {
             plan.push(EnsureAccount::group(host, group));
         }
         plan.push(EnsureAccount::user(host));
+    }
+    let parents = Look::owned(0o755, Owner::ROOT);
+    if let Some(parent) = host.layout.var().parent() {
+        plan.push(MakeDir::new(parent, parents));
     }
     // Root's: whoever owns this folder could lead root's writes below it elsewhere.
     plan.push(MakeDir::new(
@@ -75,7 +79,8 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
                     report.warn(&format!("workspace {id}: {broken}"));
                 } else if old_pid.is_some()
                     && old_pid == pid(host)
-                    && let Err(e) = services::restart(host, &unit::name(&id)) {
+                    && let Err(e) = services::restart(host, &unit::name(&id))
+                {
                     report.warn(&format!("workspace {id}: {e}"));
                 }
             }
@@ -141,9 +146,7 @@ pub fn withdraw(host: &Host, report: &mut dyn Report) {
     note(sudoers::remove(host).map(|_| ()));
     note(files::remove(&layout.installinfo()).map(|_| ()));
     if layout.proxy_conf().exists() {
-        note(
-            std::os::unix::fs::lchown(layout.proxy_conf(), Some(0), Some(0)).map_err(Into::into),
-        );
+        note(std::os::unix::fs::lchown(layout.proxy_conf(), Some(0), Some(0)).map_err(Into::into));
     }
     if layout.is_live() {
         note(remove_accounts(host));
@@ -329,7 +332,7 @@ impl InstallInfo {
     }
 
     fn first_line() -> String {
-        format!("{VERSION} {} Release_Build", build_date())
+        format!("{} {} Release_Build", release::version(), build_date())
     }
 }
 

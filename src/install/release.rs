@@ -1,17 +1,21 @@
 //! Which release this binary is.
 
-/// `a.b.c-d`: version of the crate and the packaging release.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-1");
-
-/// `a.b.c.d`, as `--version` and `--version-check` show it (bundle.md 2.3).
-pub fn dotted() -> String {
-    VERSION.replacen('-', ".", 1)
-}
+use crate::package;
 
 /// Name of the one package of ours.
 pub const PACKAGE: &str = "omsagent";
 
+/// `a.b.c-d`: version of the crate and the packaging release.
+pub fn version() -> String {
+    package::label()
+}
+
+/// `a.b.c.d`, as `--version` and `--version-check` show it (bundle.md 2.3).
+pub fn dotted() -> String {
+    version().replacen('-', ".", 1)
+}
+
 /// Base name without .deb/.rpm, as it stands in the bundle's lines (bundle.md 1.1).
 pub fn base_name() -> String {
-    format!("{PACKAGE}-{VERSION}.universal.x64")
+    format!("{PACKAGE}-{}.universal.x64", version())
 }

@@ -1,5 +1,6 @@
 //! Floor 2: every file format we read or write.
 
+pub mod fluent;
 pub mod installinfo;
 pub mod omsadmin;
 pub mod onboarding;

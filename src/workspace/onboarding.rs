@@ -10,10 +10,11 @@ use crate::base::ids::{AgentGuid, WorkspaceId};
 use crate::host::{Host, accounts, logrotate, unit};
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
 use crate::plan::{Plan, Report, Step};
-use crate::settings::omsadmin::{LOG_FACILITY, OmsAdmin};
 use crate::settings;
+use crate::settings::omsadmin::OmsAdmin;
+use crate::wire::date::Clock;
 use crate::wire::identity::ClientIdentity;
-use crate::wire::upload;
+use crate::wire::metadata::MachineIds;
 use anyhow::{Context, Result};
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -37,9 +38,10 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
     let id = request.id.clone();
     let ca = match &request.ca_file {
         None => None,
-        Some(path) => Some(files::read(path, CA_LIMIT)?.with_context(|| {
-            format!("CA file `{}` does not exist", path.display())
-        })?),
+        Some(path) => Some(
+            files::read(path, CA_LIMIT)?
+                .with_context(|| format!("CA file `{}` does not exist", path.display()))?,
+        ),
     };
     let mut plan = Plan::new();
     let asked: Rc<RefCell<Option<Asked>>> = Rc::default();
@@ -150,8 +152,7 @@ fn push_running(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) ->
 
 /// What the service agreed to.
 struct Asked {
-    identity: ClientIdentity,
-    guid: AgentGuid,
+    request: OnboardRequest,
     answer: OnboardAnswer,
 }
 
@@ -186,9 +187,8 @@ impl Step for Register {
             Some(guid) => {
                 report.line(&format!("info\tReusing previous agent GUID {guid}"));
                 let identity = ClientIdentity::load(&paths.certs())?;
-                let identity = identity.with_context(|| {
-                    format!("no certificate in `{}`", paths.certs().display())
-                })?;
+                let identity = identity
+                    .with_context(|| format!("no certificate in `{}`", paths.certs().display()))?;
                 (guid, identity)
             }
             None => {
@@ -206,25 +206,29 @@ impl Step for Register {
         };
         if proxy.is_some() {
             let path = layout.proxy_conf();
-            report.line(&format!("info\tUsing proxy settings from '{}'", path.display()));
+            report.line(&format!(
+                "info\tUsing proxy settings from '{}'",
+                path.display()
+            ));
         }
-        let answer = exchange::onboard(&OnboardRequest {
+        let request = OnboardRequest {
             layout: layout.clone(),
             workspace: self.request.id.clone(),
             key: self.request.key.clone(),
             tld: self.request.domain.clone(),
-            guid: guid.clone(),
-            identity: identity.clone(),
+            guid,
+            identity,
             ca_file: self.ca_file(),
             proxy,
             agent_version: self.version.clone(),
-            azure_resource_id: self.request.azure_resource.clone(),
-        })?;
-        *self.asked.borrow_mut() = Some(Asked {
-            identity,
-            guid,
-            answer,
-        });
+            azure_resource_id: self.request.azure_resource.clone().unwrap_or_default(),
+            clock: Clock::System,
+        };
+        let answer = exchange::onboard(&request)?;
+        for text in &answer.warnings {
+            report.line(&format!("warning\t{text}"));
+        }
+        *self.asked.borrow_mut() = Some(Asked { request, answer });
         report.line("info\tOnboarding success");
         Ok(())
     }
@@ -277,10 +281,11 @@ impl Step for WriteIdentity {
         let conf = self.settings(asked)?;
         let secret = Look::owned(0o640, self.owner);
         let plain = Look::owned(0o644, self.owner);
-        let key = asked.identity.key_pem.expose();
+        let identity = &asked.request.identity;
+        let key = identity.key_pem.expose();
         for step in [
             WriteFile::new(paths.key(), key, secret),
-            WriteFile::new(paths.cert(), asked.identity.cert_pem.as_str(), secret),
+            WriteFile::new(paths.cert(), identity.cert_pem.as_str(), secret),
             WriteFile::new(paths.omsadmin_conf(), conf, plain),
         ] {
             self.written.push(step);
@@ -305,24 +310,11 @@ impl WriteIdentity {
     fn settings(&self, asked: &Asked) -> Result<String> {
         let path = self.host.layout.workspace(&self.request.id).omsadmin_conf();
         let before = OmsAdmin::load(&path)?.unwrap_or_default();
-        let answer = &asked.answer;
+        let machine = MachineIds::read(&self.host.layout);
         let conf = OmsAdmin {
-            workspace_id: self.request.id.to_string(),
-            agent_guid: asked.guid.to_string(),
-            log_facility: LOG_FACILITY.into(),
-            certificate_update_endpoint: answer
-                .certificate_update_endpoint
-                .clone()
-                .unwrap_or_default(),
-            url_tld: self.request.domain.clone(),
-            dsc_endpoint: answer.dsc_endpoint.clone().unwrap_or_default(),
-            oms_endpoint: upload::ods_url(&self.request.id, &self.request.domain),
-            azure_resource_id: self.request.azure_resource.clone().unwrap_or_default(),
-            omscloud_id: answer.machine.cloud_id.clone(),
-            uuid: Some(answer.machine.uuid.clone()),
             diagnostic_endpoint: before.diagnostic_endpoint,
             other_lines: before.other_lines,
-            warnings: Vec::new(),
+            ..asked.answer.omsadmin(&asked.request, &machine)
         };
         conf.to_text()
     }
@@ -333,8 +325,14 @@ pub fn outline(host: &Host, request: &OnboardingRequest) -> Result<Vec<String>> 
     let id = &request.id;
     let paths = host.layout.workspace(id);
     let mut lines = vec![
-        format!("register this host with workspace {id} at {}", request.domain),
-        format!("write keys, settings and folders below {}", paths.etc.display()),
+        format!(
+            "register this host with workspace {id} at {}",
+            request.domain
+        ),
+        format!(
+            "write keys, settings and folders below {}",
+            paths.etc.display()
+        ),
         format!("make state folders below {}", paths.var.display()),
     ];
     if request.proxy.is_some() {

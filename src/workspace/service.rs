@@ -4,8 +4,8 @@ use super::is_active;
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::host::services::ServiceManager;
-use crate::host::{Host, services, unit};
 use crate::host::syslog::{self, Selection};
+use crate::host::{Host, services, unit};
 use crate::plan::steps::{MakeLink, WriteFile};
 use crate::plan::{Report, Step};
 use anyhow::{Context, Result};
@@ -117,7 +117,10 @@ impl RunService {
             .and_then(|t| t.lines().last().map(str::to_owned));
         let unit = self.unit();
         match last {
-            Some(line) => format!("cannot start {unit}; last line of {}: {line}", log.display()),
+            Some(line) => format!(
+                "cannot start {unit}; last line of {}: {line}",
+                log.display()
+            ),
             None => format!("cannot start {unit}; see `journalctl -u {unit}`"),
         }
     }

@@ -156,7 +156,10 @@ pub fn parse(
                 Some(v) => Ok(v.to_string_lossy().into_owned()),
                 None => Err(Stop {
                     trailer: false,
-                    ..stop(2, format!("Option '{text}' needs a value; use --help for usage"))
+                    ..stop(
+                        2,
+                        format!("Option '{text}' needs a value; use --help for usage"),
+                    )
                 }),
             }
         };
@@ -208,7 +211,10 @@ pub fn parse(
                 let bytes = files::read(&path, KEY_LIMIT)
                     .map_err(|e| stop(2, format!("{e:#}")))?
                     .ok_or_else(|| {
-                        stop(2, format!("shared key file `{}` does not exist", path.display()))
+                        stop(
+                            2,
+                            format!("shared key file `{}` does not exist", path.display()),
+                        )
                     })?;
                 let mut slice = bytes.as_slice();
                 seen.key = Some(key_from(&mut slice, &format!("`{}`", path.display()))?);
@@ -256,10 +262,7 @@ fn key_from(reader: &mut dyn Read, from: &str) -> Result<Secret, Stop> {
     }
 }
 
-fn settle(
-    mut seen: Seen,
-    around: &Surroundings<'_>,
-) -> Result<(Request, Vec<String>), Box<Stop>> {
+fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<(Request, Vec<String>), Box<Stop>> {
     let Some(mode) = seen.mode else {
         return Err(Box::new(stop(
             3,
@@ -402,7 +405,11 @@ mod tests {
             (true, &["--install", "-w", "x", "-s"], 2),
             (false, &["--extract", "-w", "x", "-s", "y"], 5),
             (true, &["-w", "x", "-s", "y"], 3),
-            (true, &["--upgrade", "--shared-key-file", "/no/such", "-w", "x"], 2),
+            (
+                true,
+                &["--upgrade", "--shared-key-file", "/no/such", "-w", "x"],
+                2,
+            ),
         ] {
             assert_eq!(code(root, words), want, "root={root} {words:?}");
         }

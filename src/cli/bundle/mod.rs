@@ -2,7 +2,7 @@
 
 pub mod args;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, RUNNER_NAME};
 use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::host::Host;
@@ -22,8 +22,6 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Name under which the stub starts us.
-pub const PROGRAM: &str = "omsbundle";
 /// The descriptor on which the stub leaves the bundle open.
 const BUNDLE_FD: &str = "/proc/self/fd/8";
 /// How long another change of the host is waited for.
@@ -38,7 +36,7 @@ struct End {
 /// Runs the bundle with the words after its name.
 pub fn run(words: &[OsString]) -> u8 {
     let runner = RunnerFolder::find();
-    let argv0 = std::env::var("OMSB_SELF").unwrap_or_else(|_| PROGRAM.into());
+    let argv0 = std::env::var("OMSB_SELF").unwrap_or_else(|_| RUNNER_NAME.into());
     let end = match parse(words, &argv0) {
         Err(stop) => {
             if let Some(text) = &stop.out {
@@ -93,7 +91,7 @@ fn open_bundle() -> Result<Bundle, String> {
     let file = File::open(BUNDLE_FD).map_err(|e| {
         format!("cannot read the bundle: {e}; start it as `sh omsagent-....universal.x64.sh`")
     })?;
-    Bundle::open(file).map_err(|e| format!("the bundle is damaged: {e}; download it again"))
+    Bundle::open(file).map_err(|e| format!("{e}; download it again"))
 }
 
 fn work(request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
@@ -191,11 +189,9 @@ fn take_away(host: &Host, mode: Mode, dry_run: bool) -> u8 {
 
 fn look_inside(host: &Host, bundle: &Bundle, mode: Mode) -> u8 {
     let done = match mode {
-        Mode::Extract => std::env::current_dir()
-            .map_err(Into::into)
-            .and_then(|cwd| {
-                extract::extract(bundle, &cwd, std::process::id(), &mut |_| {}).map(|_| ())
-            }),
+        Mode::Extract => std::env::current_dir().map_err(Into::into).and_then(|cwd| {
+            extract::extract(bundle, &cwd, std::process::id(), &mut |_| {}).map(|_| ())
+        }),
         _ => deploy::version_rows(host).map(|rows| rows.iter().for_each(|row| out!("{row}"))),
     };
     match done {
@@ -217,7 +213,7 @@ fn put_in_place(
 ) -> u8 {
     out!("Extracting OMS agent install bundle...");
     if let Err(e) = bundle.verify(&mut |_, _| {}) {
-        err!("error\tthe bundle is damaged: {e}; nothing was changed; download it again");
+        err!("error\t{e}; nothing was changed; download it again");
         return 2;
     }
     if dry_run {
@@ -245,7 +241,9 @@ fn put_in_place(
             .preview()
             .is_ok_and(|steps| steps.iter().all(|(_, pending)| !pending))
     {
-        out!("Skipping package upgrade since existing version is >= than version already installed.");
+        out!(
+            "Skipping package upgrade since existing version is >= than version already installed."
+        );
     }
     match deploy::deploy(host, bundle, runner.path(), order, &mut Console) {
         Ok(changed) => {
@@ -308,9 +306,7 @@ impl Drop for RunnerFolder {
             .file_name()
             .is_some_and(|n| n.to_string_lossy().starts_with("omsb"));
         let private = std::fs::symlink_metadata(&self.0).is_ok_and(|m| {
-            m.is_dir()
-                && m.mode() & 0o077 == 0
-                && m.uid() == nix::unistd::geteuid().as_raw()
+            m.is_dir() && m.mode() & 0o077 == 0 && m.uid() == nix::unistd::geteuid().as_raw()
         });
         if named && private {
             let _ = std::fs::remove_dir_all(&self.0);

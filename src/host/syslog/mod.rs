@@ -370,14 +370,19 @@ fn ask(host: &Host) -> Result<(), (&'static str, String)> {
     }
 }
 
-/// The first two lines that say what is wrong.
+/// The first two lines that say what is wrong. rsyslog names the file for most mistakes, not all.
 fn complaint(outcome: &Outcome) -> String {
+    let idle = |line: &str| {
+        line.is_empty()
+            || line.contains("config validation run")
+            || line.starts_with("rsyslogd: warning")
+            || line.contains("WARNING")
+    };
     let lines: Vec<&str> = outcome
         .output
         .lines()
         .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.contains("config validation run"))
-        .filter(|l| !l.to_lowercase().contains("warning"))
+        .filter(|line| !idle(line))
         .take(2)
         .collect();
     if lines.is_empty() {

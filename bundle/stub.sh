@@ -1,0 +1,116 @@
+#!/bin/sh
+trap 'exit 2' 0 #
+line=; { [ -f "$0" ] && IFS= read -r line <"$0"; } 2>/dev/null || : #
+case $line in #
+'#!/bin/sh') ;; #
+'#!/bin/sh'?) echo "omsagent bundle: damaged: its line ends were changed, as by a text-mode transfer; download it again" >&2; exit 2 ;; #
+*) echo "omsagent bundle: cannot read \`$0' as the bundle; it cannot be piped: save it to a file, then run \`sh FILE'" >&2; exit 2 ;; #
+esac #
+# The beginning of an omsagent bundle: everything behind this script is binary. It copies the
+# program for this machine to a folder it can run from, and hands over to it, with the bundle
+# open on descriptor 8. If this file is cut off anywhere, the trap above makes the exit code 2;
+# up to here every line ends in a comment, so that the message comes even when CRs were added.
+# Needs: sh, ls, dd, cksum, mktemp, chmod, rm, uname.
+# index @INDEX_OFFSET@ @INDEX_LENGTH@
+total=@TOTAL@
+self=$0
+place=
+
+fail() {
+	code=$1
+	shift
+	trap - 0
+	echo "omsagent bundle: $*" >&2
+	exit "$code"
+}
+
+stop() {
+	trap - 0
+	[ -z "$place" ] || rm -rf "$place"
+	exit "$1"
+}
+
+measure() {
+	set -f
+	set -- $(ls -lnL "$self" 2>/dev/null)
+	set +f
+	size=${5:-0}
+}
+
+part() {
+	dd if="$self" bs=4096 skip="$skip" count="$count" 2>/dev/null
+}
+
+main() {
+	set +eu
+	unset IFS
+	{ true <&0; } 2>/dev/null || exec </dev/null
+	{ true 3>&1; } 2>/dev/null || exec >/dev/null
+	{ true 3>&2; } 2>/dev/null || exec 2>/dev/null
+	case $self in
+	-*) self=./$self ;;
+	esac
+	PATH=/sbin:/bin:/usr/sbin:/usr/bin
+	export PATH
+	umask 022
+
+	measure
+	if [ "$size" != "$total" ]; then
+		if [ "$size" -lt "$total" ]; then
+			fail 2 "truncated: $size of $total bytes; download it again"
+		fi
+		fail 2 "damaged: $((size - total)) bytes too many at its end; download it again"
+	fi
+
+	case ${1-} in
+	--version)
+		trap - 0
+		echo 'Version: @VERSION@'
+		exit 0
+		;;
+	esac
+
+	machine=$(uname -m 2>/dev/null)
+	case $machine in
+@RUNNERS@
+	*) fail 6 "not made for this processor (\`$machine'), only for: @MACHINES@" ;;
+	esac
+	if [ "$(part | cksum 2>/dev/null)" != "$sum" ]; then
+		fail 2 "damaged: entry \`$name' does not match its checksum; download it again"
+	fi
+
+	trap 'stop 129' 1
+	trap 'stop 130' 2
+	trap 'stop 143' 15
+	tried=
+	for folder in "${OMSB_TMPDIR-}" "${TMPDIR-}" /run /var/tmp /tmp /opt /root; do
+		case $folder in
+		/*) [ -d "$folder" ] || continue ;;
+		*) continue ;;
+		esac
+		if place=$(mktemp -d "$folder/omsb.XXXXXX" 2>/dev/null); then
+			if { part >"$place/omsbundle"; } 2>/dev/null && chmod 700 "$place/omsbundle" &&
+				[ "$(cksum <"$place/omsbundle" 2>/dev/null)" = "$sum" ]; then
+				if [ "$({ "$place/omsbundle" --stub-probe </dev/null; } 2>/dev/null)" = omsb-probe-ok ]; then
+					OMSB_SELF=$self
+					OMSB_RUNDIR=$place
+					export OMSB_SELF OMSB_RUNDIR
+					exec "$place/omsbundle" "$@" 8<"$self"
+				fi
+				why='programs cannot be run there (mounted noexec, or a security policy)'
+			else
+				why='no room'
+			fi
+			rm -rf "$place"
+		else
+			why='cannot write there'
+		fi
+		place=
+		tried="$tried
+  $folder: $why"
+	done
+	fail 2 "found no folder to run from:$tried
+Set OMSB_TMPDIR to a folder with $((count / 256 + 1)) MB of room from which programs can be run."
+}
+
+main "$@"; exit 2

@@ -1,0 +1,521 @@
+//! The bounded queue of one destination, on disk.
+//!
+//! A record is written once, in the form in which it will be sent. `DIR/<number>.seg` hold
+//! [`frame`]s, `DIR/delivered` says how far the far end has taken them, `DIR/lock` keeps a second
+//! agent out. Segments that are delivered are removed whole; over the limit the oldest one goes,
+//! counted. A crash loses what was not yet handed to [`Queue::append`]; a power cut, what was not
+//! yet [`Queue::sync`]ed; a torn tail is cut and its size reported.
+
+pub mod frame;
+mod mark;
+mod segment;
+
+use anyhow::{Context, Result, bail};
+use frame::{Frame, Kind};
+use mark::{Mark, Position};
+use segment::{MARK, Reader};
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Largest segment; a small queue has smaller ones, so that dropping one is not dropping all.
+const SEGMENT_LIMIT: u64 = 4 << 20;
+/// A queue has at least this many segments when it is full.
+const SEGMENTS_AT_LEAST: u64 = 8;
+/// Smallest limit that makes sense.
+pub const SMALLEST_LIMIT: u64 = 64 << 10;
+
+/// What was found on opening.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Bytes waiting from an earlier run.
+    pub waiting: u64,
+    /// Bytes of a torn tail that were cut off.
+    pub torn: u64,
+}
+
+/// Figures for people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Items appended in this run.
+    pub appended: u64,
+    /// Items acknowledged in this run.
+    pub delivered: u64,
+    /// Items given up because the queue was full, in this run.
+    pub dropped: u64,
+    /// Bytes of queue files.
+    pub bytes: u64,
+}
+
+/// Some items of one kind, read back for sending.
+#[derive(Debug)]
+pub struct Batch {
+    /// What the items are.
+    pub kind: Kind,
+    /// The items, joined by commas.
+    pub items: Vec<u8>,
+    /// How many; 0 when only damage was found and there is nothing to send.
+    pub count: u64,
+    /// When the oldest frame was sealed, milliseconds since 1970.
+    pub oldest_ms: u64,
+    /// Bytes of damaged frames that were stepped over on the way.
+    pub skipped: u64,
+    end: Position,
+}
+
+/// The queue. Shared by those who append and the one thread that sends.
+pub struct Queue {
+    dir: PathBuf,
+    limit: u64,
+    segment_limit: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+    _lock: nix::fcntl::Flock<File>,
+}
+
+struct State {
+    segments: VecDeque<Segment>,
+    writer: Option<Arc<File>>,
+    unsynced: Vec<Arc<File>>,
+    mark: Mark,
+    delivered: Position,
+    next_seq: u64,
+    counts: Counts,
+    waiting: u64,
+    waiting_since: Option<Instant>,
+    enough: u64,
+}
+
+struct Segment {
+    id: u64,
+    bytes: u64,
+}
+
+impl Queue {
+    /// Opens or makes the queue in `dir` (made if missing, 0750); `limit` bounds its files.
+    pub fn open(dir: &Path, limit: u64) -> Result<(Self, Recovery)> {
+        let what = || format!("cannot open the queue `{}`", dir.display());
+        match std::fs::DirBuilder::new().mode(0o750).create(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e).with_context(what),
+            _ => {}
+        }
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(dir.join("lock"))
+            .with_context(what)?;
+        let lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusiveNonblock);
+        let Ok(lock) = lock else {
+            bail!("{}: another agent is using it", what());
+        };
+        let (mut mark, stored) = Mark::open(&dir.join("delivered")).with_context(what)?;
+        let (mut segments, torn, mut next_seq) = recover(dir).with_context(what)?;
+        let mut delivered = Position::default();
+        if let Some((position, seq)) = stored {
+            next_seq = next_seq.max(seq);
+            delivered = position;
+            // The mark was stored, the files it passed were not yet removed.
+            while segments.front().is_some_and(|s| s.id < delivered.segment) {
+                let gone = segments.pop_front();
+                remove(dir, gone);
+            }
+        }
+        if let Some(oldest) = segments.front()
+            && oldest.id != delivered.segment
+        {
+            delivered = Position {
+                segment: oldest.id,
+                offset: 0,
+            };
+        }
+        delivered.offset = match segments.front() {
+            Some(s) => delivered.offset.clamp(MARK.len() as u64, s.bytes),
+            None => 0,
+        };
+        mark.store(delivered, next_seq).with_context(what)?;
+        let bytes: u64 = segments.iter().map(|s| s.bytes).sum();
+        let marks = segments.len().saturating_sub(1) * MARK.len();
+        let waiting = bytes.saturating_sub(delivered.offset + marks as u64);
+        let limit = limit.max(SMALLEST_LIMIT);
+        let queue = Queue {
+            dir: dir.to_owned(),
+            limit,
+            segment_limit: SEGMENT_LIMIT.min(limit / SEGMENTS_AT_LEAST),
+            state: Mutex::new(State {
+                segments,
+                writer: None,
+                unsynced: Vec::new(),
+                mark,
+                delivered,
+                next_seq,
+                counts: Counts {
+                    bytes,
+                    ..Counts::default()
+                },
+                waiting,
+                waiting_since: (waiting > 0).then(Instant::now),
+                enough: u64::MAX,
+            }),
+            changed: Condvar::new(),
+            _lock: lock,
+        };
+        Ok((queue, Recovery { waiting, torn }))
+    }
+
+    /// Writes a frame and empties it. On an error (a full disk above all) nothing was written and
+    /// the frame keeps its items: try again later.
+    pub fn append(&self, frame: &mut Frame) -> io::Result<()> {
+        if frame.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        let size = frame.size() as u64;
+        self.make_room(&mut state, size);
+        let full = state
+            .segments
+            .back()
+            .is_none_or(|s| s.bytes > MARK.len() as u64 && s.bytes + size > self.segment_limit);
+        let writer = match &state.writer {
+            Some(writer) if !full => Arc::clone(writer),
+            _ => self.begin_segment(&mut state)?,
+        };
+        let seq = state.next_seq;
+        let written = (&*writer).write_all(frame.seal(seq));
+        let at = state.segments.back().map_or(0, |s| s.bytes);
+        if let Err(error) = written {
+            // Take back what a full disk let through; if even that fails, the next frame goes to
+            // a new file and the reader stops at the length it knows.
+            if writer.set_len(at).is_err() {
+                state.writer = None;
+            }
+            return Err(error);
+        }
+        if let Some(segment) = state.segments.back_mut() {
+            segment.bytes += size;
+        }
+        state.next_seq += 1;
+        state.counts.bytes += size;
+        state.counts.appended += u64::from(frame.count());
+        if !state.unsynced.iter().any(|f| Arc::ptr_eq(f, &writer)) {
+            state.unsynced.push(writer);
+        }
+        let before = state.waiting;
+        state.waiting += size;
+        if state.waiting_since.is_none() {
+            state.waiting_since = Some(Instant::now());
+        }
+        if before == 0 || (before < state.enough && state.waiting >= state.enough) {
+            self.changed.notify_all();
+        }
+        drop(state);
+        frame.clear();
+        Ok(())
+    }
+
+    /// Waits until there is something to send: `enough` bytes, or anything that has waited for
+    /// `age`. False when `stop` became true (see [`Queue::wake`]).
+    pub fn wait(&self, enough: u64, age: Duration, stop: impl Fn() -> bool) -> bool {
+        let mut state = self.lock();
+        state.enough = enough;
+        loop {
+            if stop() {
+                return false;
+            }
+            let left = match state.waiting_since {
+                Some(_) if state.waiting >= enough => return true,
+                Some(since) => match age.checked_sub(since.elapsed()) {
+                    None | Some(Duration::ZERO) => return true,
+                    left => left,
+                },
+                None => None,
+            };
+            state = match left {
+                None => recovered(self.changed.wait(state)),
+                Some(left) => recovered(self.changed.wait_timeout(state, left)).0,
+            };
+        }
+    }
+
+    /// Sleeps for `time`, or until `stop` becomes true.
+    pub fn pause(&self, time: Duration, stop: impl Fn() -> bool) {
+        let until = Instant::now() + time;
+        let mut state = self.lock();
+        while !stop() {
+            let Some(left) = until.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            state = recovered(self.changed.wait_timeout(state, left)).0;
+        }
+    }
+
+    /// Makes [`Queue::wait`] and [`Queue::pause`] look at their `stop` again.
+    pub fn wake(&self) {
+        let _state = self.lock();
+        self.changed.notify_all();
+    }
+
+    /// Reads what is oldest: frames of one kind, up to about `limit` bytes of items, at least one
+    /// frame. `None` when everything is delivered. Reading again without [`Queue::delivered`]
+    /// gives the same.
+    pub fn read(&self, limit: usize) -> io::Result<Option<Batch>> {
+        let (start, segments) = {
+            let state = self.lock();
+            let list: Vec<_> = state.segments.iter().map(|s| (s.id, s.bytes)).collect();
+            (state.delivered, list)
+        };
+        let mut batch = Batch {
+            kind: Kind::new("", ""),
+            items: Vec::new(),
+            count: 0,
+            oldest_ms: 0,
+            skipped: 0,
+            end: start,
+        };
+        for (id, bytes) in segments {
+            let from = if id == start.segment { start.offset } else { 0 };
+            let mut reader = match Reader::open(&segment::path(&self.dir, id), from, bytes) {
+                Ok(reader) => reader,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue, // dropped meanwhile
+                Err(e) => return Err(e),
+            };
+            while let Some(read) = reader.next()? {
+                let fits = batch.items.len() + read.items.len() < limit && batch.kind == read.kind;
+                if batch.count > 0 && !fits {
+                    batch.end.offset = read.at;
+                    batch.end.segment = id;
+                    batch.skipped += reader.skipped;
+                    return Ok(Some(batch));
+                }
+                if batch.count == 0 {
+                    batch.oldest_ms = read.head.sealed_ms;
+                    batch.kind = read.kind;
+                } else {
+                    batch.items.push(b',');
+                }
+                batch.items.extend_from_slice(read.items);
+                batch.count += u64::from(read.head.count);
+                batch.end = Position {
+                    segment: id,
+                    offset: read.at + (frame::HEAD + read.head.length) as u64,
+                };
+            }
+            batch.skipped += reader.skipped;
+            batch.end = Position {
+                segment: id,
+                offset: bytes,
+            };
+        }
+        let something = batch.count > 0 || batch.skipped > 0;
+        Ok(something.then_some(batch))
+    }
+
+    /// The far end has taken this batch: it is removed, now or with the rest of its segment.
+    pub fn delivered(&self, batch: &Batch) -> io::Result<()> {
+        let mut state = self.lock();
+        state.counts.delivered += batch.count;
+        if batch.end <= state.delivered {
+            return Ok(()); // dropped meanwhile
+        }
+        let next_seq = state.next_seq;
+        state.mark.store(batch.end, next_seq)?;
+        state.delivered = batch.end;
+        let writing = state.writer.is_some();
+        while let Some(oldest) = state.segments.front() {
+            let passed = oldest.id < batch.end.segment;
+            let done = oldest.id == batch.end.segment
+                && batch.end.offset >= oldest.bytes
+                && !(writing && state.segments.len() == 1);
+            if !passed && !done {
+                break;
+            }
+            self.remove_oldest(&mut state);
+        }
+        self.recount(&mut state);
+        Ok(())
+    }
+
+    /// Brings what is not delivered yet onto the disk. Cheap when there is nothing.
+    pub fn sync(&self) -> io::Result<()> {
+        let files = {
+            let mut state = self.lock();
+            let files = std::mem::take(&mut state.unsynced);
+            if state.waiting == 0 {
+                Vec::new()
+            } else {
+                files
+            }
+        };
+        for file in &files {
+            file.sync_data()?;
+        }
+        if !files.is_empty() {
+            crate::base::files::sync_dir(&self.dir);
+        }
+        Ok(())
+    }
+
+    /// Figures for people.
+    pub fn counts(&self) -> Counts {
+        self.lock().counts
+    }
+
+    /// Bytes not delivered yet.
+    pub fn waiting(&self) -> u64 {
+        self.lock().waiting
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        recovered(self.state.lock())
+    }
+
+    fn begin_segment(&self, state: &mut State) -> io::Result<Arc<File>> {
+        let create = |id| {
+            OpenOptions::new()
+                .append(true)
+                .create_new(true)
+                .mode(0o640)
+                .open(segment::path(&self.dir, id))
+        };
+        // A file of that number is there only when an earlier write failed and could not be
+        // taken back: leave it to the reader.
+        let file = match create(state.next_seq) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                state.next_seq += 1;
+                create(state.next_seq)?
+            }
+            made => made?,
+        };
+        let id = state.next_seq;
+        if let Err(error) = (&file).write_all(&MARK) {
+            let _ = std::fs::remove_file(segment::path(&self.dir, id));
+            return Err(error);
+        }
+        let file = Arc::new(file);
+        let bytes = MARK.len() as u64;
+        // The one that was being written may be delivered already.
+        if state.waiting == 0 {
+            while !state.segments.is_empty() {
+                self.remove_oldest(state);
+            }
+            state.delivered = Position {
+                segment: id,
+                offset: bytes,
+            };
+        }
+        state.segments.push_back(Segment { id, bytes });
+        state.counts.bytes += bytes;
+        state.writer = Some(Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Over the limit the oldest segment goes.
+    fn make_room(&self, state: &mut State, size: u64) {
+        while state.counts.bytes + size > self.limit && state.segments.len() > 1 {
+            let Some(oldest) = state.segments.front() else {
+                break;
+            };
+            let from = match state.delivered.segment == oldest.id {
+                true => state.delivered.offset,
+                false => 0,
+            };
+            let path = segment::path(&self.dir, oldest.id);
+            let lost = Reader::open(&path, from, oldest.bytes).and_then(Reader::count_items);
+            state.counts.dropped += lost.unwrap_or(0);
+            self.remove_oldest(state);
+            if let Some(next) = state.segments.front() {
+                state.delivered = Position {
+                    segment: next.id,
+                    offset: MARK.len() as u64,
+                };
+            }
+            self.recount(state);
+        }
+    }
+
+    fn remove_oldest(&self, state: &mut State) {
+        if let Some(gone) = state.segments.pop_front() {
+            state.counts.bytes = state.counts.bytes.saturating_sub(gone.bytes);
+            if state.segments.is_empty() {
+                state.writer = None;
+            }
+            remove(&self.dir, Some(gone));
+        }
+    }
+
+    fn recount(&self, state: &mut State) {
+        state.waiting = state
+            .segments
+            .iter()
+            .map(|s| match s.id == state.delivered.segment {
+                true => s.bytes.saturating_sub(state.delivered.offset),
+                false if s.id < state.delivered.segment => 0,
+                false => s.bytes.saturating_sub(MARK.len() as u64),
+            })
+            .sum();
+        state.waiting_since = (state.waiting > 0).then(Instant::now);
+        if state.waiting == 0 {
+            state.unsynced.clear();
+        }
+    }
+}
+
+fn remove(dir: &Path, gone: Option<Segment>) {
+    if let Some(gone) = gone {
+        let _ = std::fs::remove_file(segment::path(dir, gone.id));
+    }
+}
+
+/// A panic elsewhere does not make the data worse.
+fn recovered<T>(result: Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The segments of a folder, oldest first, the newest cut to its sound part; how many bytes were
+/// cut; the next free frame number.
+fn recover(dir: &Path) -> io::Result<(VecDeque<Segment>, u64, u64)> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if let Some(id) = segment::id_of(&entry.file_name().to_string_lossy())
+            && entry.file_type()?.is_file()
+        {
+            let bytes = entry.metadata()?.len();
+            segments.push(Segment { id, bytes });
+        }
+    }
+    segments.sort_by_key(|s| s.id);
+    let mut torn = 0;
+    let mut next_seq = 0;
+    if let Some(mut newest) = segments.pop() {
+        let path = segment::path(dir, newest.id);
+        let extent = segment::measure(&path, newest.bytes)?;
+        next_seq = extent.next_seq.unwrap_or(newest.id + 1);
+        let valid = extent.valid.min(newest.bytes);
+        if extent.next_seq.is_none() {
+            torn = newest.bytes.saturating_sub(MARK.len() as u64);
+            std::fs::remove_file(&path)?;
+        } else {
+            torn = newest.bytes - valid;
+            if torn > 0 {
+                OpenOptions::new().write(true).open(&path)?.set_len(valid)?;
+            }
+            newest.bytes = valid;
+            segments.push(newest);
+        }
+    }
+    Ok((segments.into(), torn, next_seq))
+}
+
+#[cfg(test)]
+mod tests;

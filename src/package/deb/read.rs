@@ -1,0 +1,92 @@
+//! What a .deb says of itself.
+
+use super::ar;
+use crate::package::{Arch, Format, Identity, gunzip};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::Read;
+
+/// Largest control archive, packed and unpacked.
+const CONTROL_LIMIT: usize = 4 << 20;
+/// Largest control file.
+const FIELDS_LIMIT: u64 = 64 << 10;
+
+/// The control file's fields in order; a continued value keeps its line ends.
+pub fn control_fields(file: &File) -> Result<Vec<(String, String)>> {
+    let Some(packed) = ar::member(file, "control.tar.gz", CONTROL_LIMIT)? else {
+        bail!("no `control.tar.gz` inside (one in xz or zstd cannot be read here)");
+    };
+    let plain = gunzip(&packed, CONTROL_LIMIT).context("control.tar.gz")?;
+    let mut archive = tar::Archive::new(plain.as_slice());
+    for entry in archive.entries()? {
+        let entry = entry.context("control.tar.gz")?;
+        let name = entry.path_bytes();
+        if name.as_ref() != b"./control" && name.as_ref() != b"control" {
+            continue;
+        }
+        let mut text = String::new();
+        entry.take(FIELDS_LIMIT + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > FIELDS_LIMIT {
+            bail!("control file is larger than {FIELDS_LIMIT} bytes");
+        }
+        return parse(&text);
+    }
+    bail!("control.tar.gz has no `control`")
+}
+
+/// Name, version, architecture and size.
+pub fn identify(file: &File) -> Result<Identity> {
+    let fields = control_fields(file)?;
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    };
+    let needed = |name: &str| field(name).with_context(|| format!("control file has no {name}"));
+    let kib: u64 = match field("Installed-Size") {
+        Some(text) => text.parse().context("Installed-Size")?,
+        None => 0,
+    };
+    let arch_word = needed("Architecture")?.to_owned();
+    Ok(Identity {
+        format: Format::Deb,
+        name: needed("Package")?.to_owned(),
+        version: needed("Version")?.to_owned(),
+        arch: Arch::ALL.into_iter().find(|a| a.deb() == arch_word),
+        arch_word,
+        installed: kib.checked_mul(1024).context("Installed-Size")?,
+    })
+}
+
+fn parse(text: &str) -> Result<Vec<(String, String)>> {
+    let mut fields: Vec<(String, String)> = Vec::new();
+    for line in text.lines() {
+        if line.starts_with([' ', '\t']) {
+            let Some((_, value)) = fields.last_mut() else {
+                bail!("control file begins with a continued line");
+            };
+            value.push('\n');
+            value.push_str(line.trim_start());
+        } else if let Some((name, value)) = line.split_once(':') {
+            fields.push((name.to_owned(), value.trim().to_owned()));
+        } else if !line.trim().is_empty() {
+            bail!("control file: not a field: `{line}`");
+        }
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_continued_lines() {
+        let fields = parse("A: 1\nDescription: s\n more\n .\n\n").unwrap();
+        assert_eq!(fields[0], ("A".into(), "1".into()));
+        assert_eq!(fields[1].1, "s\nmore\n.");
+        assert!(parse(" x").is_err());
+        assert!(parse("no colon").is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! Numbers of the header tags that are written (rpmtag.h).
+
+pub const HEADER_SIGNATURES: u32 = 62;
+pub const HEADER_IMMUTABLE: u32 = 63;
+pub const I18N_TABLE: u32 = 100;
+
+// In the signature header.
+pub const SIG_SHA1: u32 = 269;
+pub const SIG_SHA256: u32 = 273;
+pub const SIG_SIZE: u32 = 1000;
+pub const SIG_MD5: u32 = 1004;
+pub const SIG_PAYLOAD_SIZE: u32 = 1007;
+
+// In the main header.
+pub const NAME: u32 = 1000;
+pub const VERSION: u32 = 1001;
+pub const RELEASE: u32 = 1002;
+pub const SUMMARY: u32 = 1004;
+pub const DESCRIPTION: u32 = 1005;
+pub const BUILD_TIME: u32 = 1006;
+pub const BUILD_HOST: u32 = 1007;
+pub const SIZE: u32 = 1009;
+pub const VENDOR: u32 = 1011;
+pub const LICENSE: u32 = 1014;
+pub const PACKAGER: u32 = 1015;
+pub const GROUP: u32 = 1016;
+pub const URL: u32 = 1020;
+pub const OS: u32 = 1021;
+pub const ARCH: u32 = 1022;
+pub const PRE: u32 = 1023;
+pub const POST: u32 = 1024;
+pub const PREUN: u32 = 1025;
+pub const POSTUN: u32 = 1026;
+pub const FILE_SIZES: u32 = 1028;
+pub const FILE_MODES: u32 = 1030;
+pub const FILE_RDEVS: u32 = 1033;
+pub const FILE_MTIMES: u32 = 1034;
+pub const FILE_DIGESTS: u32 = 1035;
+pub const FILE_LINK_TARGETS: u32 = 1036;
+pub const FILE_FLAGS: u32 = 1037;
+pub const FILE_OWNERS: u32 = 1039;
+pub const FILE_GROUPS: u32 = 1040;
+pub const SOURCE_RPM: u32 = 1044;
+pub const FILE_VERIFY_FLAGS: u32 = 1045;
+pub const PROVIDE_NAME: u32 = 1047;
+pub const REQUIRE_FLAGS: u32 = 1048;
+pub const REQUIRE_NAME: u32 = 1049;
+pub const REQUIRE_VERSION: u32 = 1050;
+pub const RPM_VERSION: u32 = 1064;
+pub const CHANGE_TIMES: u32 = 1080;
+pub const CHANGE_NAMES: u32 = 1081;
+pub const CHANGE_TEXTS: u32 = 1082;
+pub const PRE_PROGRAM: u32 = 1085;
+pub const POST_PROGRAM: u32 = 1086;
+pub const PREUN_PROGRAM: u32 = 1087;
+pub const POSTUN_PROGRAM: u32 = 1088;
+pub const FILE_DEVICES: u32 = 1095;
+pub const FILE_INODES: u32 = 1096;
+pub const FILE_LANGUAGES: u32 = 1097;
+pub const PROVIDE_FLAGS: u32 = 1112;
+pub const PROVIDE_VERSION: u32 = 1113;
+pub const FOLDER_INDEXES: u32 = 1116;
+pub const BASE_NAMES: u32 = 1117;
+pub const FOLDER_NAMES: u32 = 1118;
+pub const PAYLOAD_FORMAT: u32 = 1124;
+pub const PAYLOAD_COMPRESSOR: u32 = 1125;
+pub const PAYLOAD_FLAGS: u32 = 1126;
+pub const PLATFORM: u32 = 1132;
+pub const FILE_DIGEST_ALGORITHM: u32 = 5011;
+pub const ENCODING: u32 = 5062;
+pub const PAYLOAD_DIGEST: u32 = 5092;
+pub const PAYLOAD_DIGEST_ALGORITHM: u32 = 5093;
+pub const PAYLOAD_DIGEST_PLAIN: u32 = 5097;

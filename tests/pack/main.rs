@@ -1,0 +1,8 @@
+//! Packages and bundles as the world sees them: real dpkg-deb, dpkg, rpm, lintian, rpmlint, and
+//! every shell there is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod packages;
+mod stub;
+mod tools;
