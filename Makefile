@@ -36,6 +36,7 @@ SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y C
 export SOURCE_DATE_EPOCH
 # installinfo.txt says it.
 export OMSAGENT_BUILD_DATE := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y%m%d)
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 MAPS := $(CURDIR)=omsagent $(CARGO_DIR)/registry/src=crates
 REMAP = target.$(1).rustflags=[$(foreach m,$(MAPS),"--remap-path-prefix=$(m)",)"--remap-path-prefix=$(shell rustc --print sysroot)=rust"]
@@ -55,7 +56,7 @@ help: ## This list
 setup: ## Install what builds and tests need (Debian packages, Rust targets); instant when all is there
 	@tests/setup $(ARCH)
 
-bundle: setup $(BUNDLE) $(SUMS) ## dist/: static binary, .deb, .rpm and the one-file bundle (ARCH=aarch64 too)
+bundle: setup $(BUNDLE) ## dist/: static binary, .deb, .rpm and the one-file bundle (ARCH=aarch64 too)
 	@ls -l $(BINARY) $(DEB) $(RPM) $(BUNDLE) $(SUMS)
 
 demo: bundle ## Boot a throw-away Debian, install, onboard, watch a log line arrive, purge
@@ -81,12 +82,12 @@ FORCE:
 dist/omsagent: FORCE
 	@mkdir -p $(@D)
 	$(call BUILD,x86_64-unknown-linux-musl)
-	@cmp -s target/x86_64-unknown-linux-musl/release/omsagent $@ || install -m 755 target/x86_64-unknown-linux-musl/release/omsagent $@
+	@cmp -s $(TARGET_DIR)/x86_64-unknown-linux-musl/release/omsagent $@ || install -m 755 $(TARGET_DIR)/x86_64-unknown-linux-musl/release/omsagent $@
 
 dist/aarch64/omsagent: FORCE
 	@mkdir -p $(@D)
 	$(call BUILD,aarch64-unknown-linux-musl)
-	@cmp -s target/aarch64-unknown-linux-musl/release/omsagent $@ || install -m 755 target/aarch64-unknown-linux-musl/release/omsagent $@
+	@cmp -s $(TARGET_DIR)/aarch64-unknown-linux-musl/release/omsagent $@ || install -m 755 $(TARGET_DIR)/aarch64-unknown-linux-musl/release/omsagent $@
 
 dist/.epoch: FORCE
 	@mkdir -p $(@D)
@@ -101,8 +102,5 @@ $(RPM): $(PACKER) $(BINARY) $(PACKED)
 	$(PACKER) pack rpm --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --out dist
 
 $(BUNDLE): $(PACKER) $(BINARY) $(DEB) $(RPM)
-	$(PACKER) pack build --runner $(ARCH)=$(BINARY) --package $(DEB) --package $(RPM) --out $@
+	$(PACKER) pack build --runner $(ARCH)=$(BINARY) --package $(DEB) $(RPM) --out $@
 	$(PACKER) pack verify $@
-
-$(SUMS): $(BUNDLE)
-	@cd dist && sha256sum $(notdir $(BUNDLE)) >$(notdir $@)
