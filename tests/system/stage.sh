@@ -67,8 +67,8 @@ hub() { "$HUB_BINARY" hub "$@"; }
 # hub_make: a data folder with the two workspaces; the ca-file appears in the secrets folder.
 hub_make() {
     HUB_DATA=$WORK/hub
-    hub workspace add --data "$HUB_DATA" --id "$WS" --key-file "$WORK/k/key" >"$WORK/hub-add" 2>&1 &&
-    hub workspace add --data "$HUB_DATA" --id "$WS2" --key-file "$WORK/k/key" >>"$WORK/hub-add" 2>&1 ||
+    hub workspace add --data "$HUB_DATA" --id "$WS" --shared-key-file "$WORK/k/key" >"$WORK/hub-add" 2>&1 &&
+    hub workspace add --data "$HUB_DATA" --id "$WS2" --shared-key-file "$WORK/k/key" >>"$WORK/hub-add" 2>&1 ||
         { cat "$WORK/hub-add" >&2; stage_broken 'the hub took no workspace'; }
 }
 
