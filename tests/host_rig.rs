@@ -355,7 +355,9 @@ fn rotation(host: &Instance) {
         "AlreadyThere"
     );
     let file = format!("/etc/logrotate.d/omsagent-{ONE}");
-    let dry = host.ok(&format!("logrotate -d {file} 2>&1"));
+    let dry = host.ok(&format!(
+        "touch /tmp/omsagent-state; logrotate -d -s /tmp/omsagent-state {file} 2>&1"
+    ));
     assert!(!dry.contains("error:"), "{dry}");
     host.ok(&format!("truncate -s 101M {dir}/omsagent.log"));
     host.ok(&format!("logrotate -s /tmp/omsagent-state {file}"));

@@ -236,9 +236,9 @@ impl Tools {
         let has = |program| command::find(program).is_some();
         if has("useradd") && has("groupadd") {
             Ok(Tools::Shadow)
-        } else if has("adduser") && has("addgroup") {
+        } else if is_busybox("adduser") && is_busybox("addgroup") {
             Ok(Tools::Busybox(Applets { linked: true }))
-        } else if has("busybox") {
+        } else if has("busybox") && busybox_can("adduser") && busybox_can("addgroup") {
             Ok(Tools::Busybox(Applets { linked: false }))
         } else {
             Err(AccountError::NoTool {
@@ -256,6 +256,21 @@ impl Applets {
             Command::new("busybox").arg(applet)
         }
     }
+}
+
+/// Debian's `adduser` is another program of that name, and no use without `useradd`.
+fn is_busybox(program: &str) -> bool {
+    command::find(program)
+        .and_then(|path| path.canonicalize().ok())
+        .is_some_and(|path| path.file_name().is_some_and(|name| name == "busybox"))
+}
+
+/// Builds differ: Debian's has no account applets.
+fn busybox_can(applet: &str) -> bool {
+    Command::new("busybox")
+        .arg("--list")
+        .run()
+        .is_ok_and(|list| list.output.lines().any(|line| line.trim() == applet))
 }
 
 fn run(command: Command, fine: &[i32]) -> Result<(), AccountError> {

@@ -7,7 +7,7 @@ use crate::base::ids::WorkspaceId;
 use anyhow::Result;
 use std::path::PathBuf;
 
-/// /etc/logrotate.d/omsagent-<WS>.
+/// `/etc/logrotate.d/omsagent-<WS>`.
 pub fn path(host: &Host, id: &WorkspaceId) -> PathBuf {
     host.layout.path(format!("/etc/logrotate.d/omsagent-{id}"))
 }

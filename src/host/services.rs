@@ -50,13 +50,21 @@ impl ServiceManager {
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// There is nothing to ask.
-    #[error("cannot {action} `{unit}`: systemd does not run here; {action} it by your own means")]
+    #[error(
+        "cannot {action} `{unit}`: systemd does not run here, and no other service manager is known"
+    )]
     NoManager {
         /// e.g. `start`.
         action: &'static str,
         /// The unit.
         unit: String,
     },
+    /// Neither systemd nor a script of the daemon's.
+    #[error(
+        "cannot restart `{0}`: neither systemd nor `/etc/init.d/{0}` is here; restart it by your \
+         own means (SIGHUP is not enough: it only reopens its files)"
+    )]
+    NoSyslogRestart(&'static str),
     /// systemctl (or a service script) failed.
     #[error("cannot {action} `{unit}` (status {code}): {says}; see `{look}`")]
     Refused {
@@ -261,10 +269,7 @@ pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
             Err(refused("restart", service, &outcome))
         };
     }
-    Err(ServiceError::NoManager {
-        action: "restart",
-        unit: service.to_owned(),
-    })
+    Err(ServiceError::NoSyslogRestart(service))
 }
 
 fn need(host: &Host, action: &'static str, unit: &str) -> Result<(), ServiceError> {
