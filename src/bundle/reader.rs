@@ -21,8 +21,8 @@ pub type Damaged = BundleError;
 pub struct Bundle {
     file: File,
     total: u64,
-    header: Header,
-    entries: Vec<Entry>,
+    pub(super) header: Header,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Bundle {
