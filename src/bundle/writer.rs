@@ -245,4 +245,4 @@ pub fn write_sums(bundle: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-const _: () = assert!(STUB_SIZE % ALIGN == 0);
+const _: () = assert!(STUB_SIZE.is_multiple_of(ALIGN));
