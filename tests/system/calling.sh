@@ -10,7 +10,7 @@ answers() {
     said 'omsagent.* 2\.0\.0' "$OUT.out"
     said '^OMS agent shell bundle exiting with status code 0$' "$OUT.out"
 }
-stub_answers() { exits 0 sh_ $name 'cd /root; sh ./b.sh --version-check'; equal "$(cat "$OUT.out")" 'Version: 2.0.0.1'; }
+stub_answers() { exits 0 sh_ $name 'cd /root; sh ./b.sh --version'; equal "$(cat "$OUT.out")" 'Version: 2.0.0.1'; }
 argument_whole() {
     exits 2 sh_ $name "cd /root; sh ./b.sh --upgrade 'two  words; \$x'"
     said "Unknown argument: 'two  words; \\\$x'"
@@ -42,7 +42,7 @@ case_ '/tmp, /var/tmp and /run noexec' answers 'unshare -m sh -c "mount -t tmpfs
 case_ 'a read-only folder' answers 'unshare -m sh -c "mkdir -p /srv/ro; mount -t tmpfs t /srv/ro; cp /root/b.sh /srv/ro/; mount -o remount,ro /srv/ro; cd /srv/ro; ./b.sh --version-check"'
 case_ 'a full /tmp' answers 'unshare -m sh -c "mount -t tmpfs -o size=64k t /tmp; cd /root; TMPDIR=/tmp sh ./b.sh --version-check"'
 case_ 'umask 077, empty environment' answers 'cd /root; umask 077; env -i sh ./b.sh --version-check'
-case_ 'closed stdin' answers 'cd /root; sh ./b.sh --version <&-'
+case_ 'closed stdin' answers 'cd /root; sh ./b.sh --version-check <&-'
 case_ '--version is one line' stub_answers
 case_ '--help is on stderr, exit 0' reports_help
 case_ 'arguments arrive whole' argument_whole
