@@ -1,5 +1,5 @@
 #!/bin/sh
-trap 'exit 2' 0 #
+code=2; trap 'exit "$code"' 0 #
 line=; { [ -f "$0" ] && IFS= read -r line <"$0"; } 2>/dev/null || : #
 case $line in #
 '#!/bin/sh') ;; #
@@ -10,7 +10,7 @@ esac #
 # program for this machine to a folder it can run from, and hands over to it, with the bundle
 # open on descriptor 8. If this file is cut off anywhere, the trap above makes the exit code 2;
 # up to here every line ends in a comment, so that the message comes even when CRs were added.
-# Needs: sh, ls, dd, cksum, mktemp, chmod, rm, uname.
+# Needs: sh, ls, dd, mktemp, chmod, rm, uname, and cksum or (some busybox has none) sha256sum.
 # index @INDEX_OFFSET@ @INDEX_LENGTH@
 total=@TOTAL@
 self=$0
@@ -19,15 +19,14 @@ place=
 fail() {
 	code=$1
 	shift
-	trap - 0
 	echo "omsagent bundle: $*" >&2
 	exit "$code"
 }
 
 stop() {
-	trap - 0
+	code=$1
 	[ -z "$place" ] || rm -rf "$place"
-	exit "$1"
+	exit "$code"
 }
 
 measure() {
@@ -39,6 +38,13 @@ measure() {
 
 part() {
 	dd if="$self" bs=4096 skip="$skip" count="$count" 2>/dev/null
+}
+
+same() {
+	case $(cksum 2>/dev/null || sha256sum 2>/dev/null) in
+	"$sum" | "$hash  -") return 0 ;;
+	esac
+	return 1
 }
 
 main() {
@@ -64,7 +70,7 @@ main() {
 
 	case ${1-} in
 	--version)
-		trap - 0
+		code=0
 		echo 'Version: @VERSION@'
 		exit 0
 		;;
@@ -75,7 +81,9 @@ main() {
 @RUNNERS@
 	*) fail 6 "not made for this processor (\`$machine'), only for: @MACHINES@" ;;
 	esac
-	if [ "$(part | cksum 2>/dev/null)" != "$sum" ]; then
+	if ! part | same; then
+		command -v cksum >/dev/null || command -v sha256sum >/dev/null ||
+			fail 2 "neither \`cksum' nor \`sha256sum' is installed"
 		fail 2 "damaged: entry \`$name' does not match its checksum; download it again"
 	fi
 
@@ -90,7 +98,7 @@ main() {
 		esac
 		if place=$(mktemp -d "$folder/omsb.XXXXXX" 2>/dev/null); then
 			if { part >"$place/omsbundle"; } 2>/dev/null && chmod 700 "$place/omsbundle" &&
-				[ "$(cksum <"$place/omsbundle" 2>/dev/null)" = "$sum" ]; then
+				same <"$place/omsbundle"; then
 				if [ "$({ "$place/omsbundle" --stub-probe </dev/null; } 2>/dev/null)" = omsb-probe-ok ]; then
 					OMSB_SELF=$self
 					OMSB_RUNDIR=$place

@@ -22,7 +22,7 @@ mod trailer;
 mod writer;
 
 pub use index::{Entry, Header, Kind};
-pub use reader::{Bundle, Damaged};
+pub use reader::Bundle;
 pub use writer::{Plan, Source, write, write_sums};
 
 use std::path::PathBuf;

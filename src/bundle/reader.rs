@@ -12,17 +12,14 @@ use std::os::unix::fs::FileExt;
 /// Bytes read at a time when hashing.
 const BUFFER: usize = 1 << 20;
 
-/// What [`Bundle::verify`] found wrong; the same as any other reason not to use a bundle.
-pub type Damaged = BundleError;
-
 /// An open bundle. The file is only ever read at given places, so its own position is not used
 /// and several threads may share it.
 #[derive(Debug)]
 pub struct Bundle {
     file: File,
     total: u64,
-    header: Header,
-    entries: Vec<Entry>,
+    pub(super) header: Header,
+    pub(super) entries: Vec<Entry>,
 }
 
 impl Bundle {
@@ -97,7 +94,7 @@ impl Bundle {
     }
 
     /// Compares every entry with its SHA-256; `progress` is told (bytes done, bytes in all).
-    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> std::result::Result<(), Damaged> {
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         let all = self.entries.iter().map(|e| e.size).sum();
         let mut done = 0;
         for entry in &self.entries {

@@ -1,8 +1,10 @@
 //! The shell script at the beginning: its text, and the numbers that are put into it.
 
+use super::index::Sha256Hex;
 use super::{ALIGN, BundleError, Result, STUB_SIZE};
 use crate::package::Arch;
 use crate::package::version::Version;
+use sha2::{Digest, Sha256};
 
 /// bundle-format.md E.3, "Stub behaviour".
 const TEMPLATE: &str = include_str!("../../bundle/stub.sh");
@@ -21,23 +23,34 @@ pub struct Runner {
     pub offset: u64,
     /// Bytes with padding.
     pub padded: u64,
-    /// cksum(1) of the padded bytes.
-    pub cksum: u32,
+    /// Checksums of the padded bytes.
+    pub sums: Sums,
 }
 
-/// cksum(1) of a program followed by zeros up to a multiple of [`ALIGN`].
+/// What the stub compares a runner with.
+#[derive(Debug, Clone)]
+pub struct Sums {
+    /// As cksum(1) counts.
+    pub cksum: u32,
+    /// As sha256sum(1) does, for where there is no cksum.
+    pub sha256: Sha256Hex,
+}
+
+/// The checksums of a program followed by zeros up to a multiple of [`ALIGN`], as they grow.
 #[derive(Clone)]
-pub struct Cksum {
+pub struct Summing {
     digest: crc::Digest<'static, u32>,
+    hash: Sha256,
     len: u64,
 }
 
-impl Cksum {
+impl Summing {
     /// Nothing yet.
     pub fn new() -> Self {
         static TABLE: crc::Crc<u32> = CKSUM;
-        Cksum {
+        Summing {
             digest: TABLE.digest(),
+            hash: Sha256::new(),
             len: 0,
         }
     }
@@ -45,12 +58,13 @@ impl Cksum {
     /// More bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.digest.update(bytes);
+        self.hash.update(bytes);
         self.len += bytes.len() as u64;
     }
 
-    /// Pads and ends: (padded length, checksum). POSIX appends the length, lowest byte first,
+    /// Pads and ends: (padded length, checksums). POSIX cksum appends the length, lowest byte first,
     /// without leading zero bytes.
-    pub fn finish(mut self) -> (u64, u32) {
+    pub fn finish(mut self) -> (u64, Sums) {
         let padded = self.len.next_multiple_of(ALIGN);
         let zeros = [0u8; ALIGN as usize];
         self.update(&zeros[..(padded - self.len) as usize]);
@@ -59,7 +73,11 @@ impl Cksum {
             self.digest.update(&[rest as u8]);
             rest >>= 8;
         }
-        (padded, self.digest.finalize())
+        let sums = Sums {
+            cksum: self.digest.finalize(),
+            sha256: Sha256Hex::of(&self.hash.finalize()),
+        };
+        (padded, sums)
     }
 }
 
@@ -95,13 +113,14 @@ pub fn fill(
 /// One arm of the stub's `case`.
 fn arm(runner: &Runner) -> String {
     format!(
-        "\t{}) name={} skip={} count={} sum='{} {}' ;;",
+        "\t{}) name={} skip={} count={} sum='{} {}' hash={} ;;",
         runner.arch.uname().join(" | "),
         runner.name,
         runner.offset / ALIGN,
         runner.padded / ALIGN,
-        runner.cksum,
+        runner.sums.cksum,
         runner.padded,
+        runner.sums.sha256.as_str(),
     )
 }
 
@@ -125,7 +144,10 @@ mod tests {
             arch,
             offset: 8192,
             padded: 40960,
-            cksum: 12345,
+            sums: Sums {
+                cksum: u32::MAX,
+                sha256: Sha256Hex::of(&[255; 32]),
+            },
         }
     }
 
@@ -146,18 +168,24 @@ mod tests {
     }
 
     #[test]
-    fn checksums_agree_with_cksum() {
+    fn checksums_agree_with_the_tools() {
         for n in [1usize, 4095, 4096, 4097, 70_000] {
             let bytes: Vec<u8> = (0..n).map(|i| (i * 7) as u8).collect();
-            let mut ours = Cksum::new();
+            let mut ours = Summing::new();
             ours.update(&bytes[..n / 2]);
             ours.update(&bytes[n / 2..]);
-            let (padded, sum) = ours.finish();
+            let (padded, sums) = ours.finish();
             let mut whole = bytes;
             whole.resize(padded as usize, 0);
-            let theirs = crate::base::command::Command::new("cksum").stdin(whole);
-            let theirs = theirs.run().unwrap().output;
-            assert_eq!(theirs.trim(), format!("{sum} {padded}"));
+            let theirs = |program| {
+                let tool = crate::base::command::Command::new(program).stdin(whole.clone());
+                tool.run().unwrap().output
+            };
+            assert_eq!(theirs("cksum"), format!("{} {padded}\n", sums.cksum));
+            assert_eq!(
+                theirs("sha256sum"),
+                format!("{}  -\n", sums.sha256.as_str())
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Building a bundle: stub, runners, packages, documents, index, trailer.
 
 use super::index::{self, Sha256Hex, is_name};
-use super::stub::{self, Cksum, Runner};
+use super::stub::{self, Runner, Summing};
 use super::trailer::{self, Trailer};
 use super::{ALIGN, BundleError, Entry, Header, Kind, Result, SIGNATURE_PLACE, STUB_SIZE, aligned};
 use crate::package::version::Version;
@@ -97,15 +97,15 @@ pub fn write(plan: &Plan, out: &Path) -> Result<()> {
     let mut runners = Vec::new();
     let mut offset = STUB_SIZE;
     for member in &members {
-        let (entry, cksum) = copy(member, file.as_file(), offset, out)?;
-        let (padded, sum) = cksum.finish();
+        let (entry, summing) = copy(member, file.as_file(), offset, out)?;
+        let (padded, sums) = summing.finish();
         if let (Kind::Runner, Some(arch)) = (entry.kind, entry.arch) {
             runners.push(Runner {
                 name: entry.name.clone(),
                 arch,
                 offset,
                 padded,
-                cksum: sum,
+                sums,
             });
         }
         offset = offset
@@ -161,13 +161,13 @@ fn stub_entry(bytes: &[u8]) -> Entry {
     }
 }
 
-fn copy(member: &Source, to: &File, offset: u64, out: &Path) -> Result<(Entry, Cksum)> {
+fn copy(member: &Source, to: &File, offset: u64, out: &Path) -> Result<(Entry, Summing)> {
     let unreadable = |source| BundleError::Read {
         what: format!("`{}`", member.path.display()),
         source,
     };
     let mut from = File::open(&member.path).map_err(unreadable)?;
-    let (mut hash, mut cksum) = (Sha256::new(), Cksum::new());
+    let (mut hash, mut summing) = (Sha256::new(), Summing::new());
     let mut buffer = vec![0u8; 1 << 20];
     let mut size = 0u64;
     loop {
@@ -177,7 +177,7 @@ fn copy(member: &Source, to: &File, offset: u64, out: &Path) -> Result<(Entry, C
             break;
         }
         hash.update(bytes);
-        cksum.update(bytes);
+        summing.update(bytes);
         to.write_all_at(bytes, offset + size)
             .map_err(|source| BundleError::Write {
                 path: out.to_owned(),
@@ -201,7 +201,7 @@ fn copy(member: &Source, to: &File, offset: u64, out: &Path) -> Result<(Entry, C
         version,
         installed,
     };
-    Ok((entry, cksum))
+    Ok((entry, summing))
 }
 
 fn file_name(path: &Path) -> Result<String> {
@@ -245,4 +245,4 @@ pub fn write_sums(bundle: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-const _: () = assert!(STUB_SIZE % ALIGN == 0);
+const _: () = assert!(STUB_SIZE.is_multiple_of(ALIGN));

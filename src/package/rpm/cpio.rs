@@ -53,7 +53,7 @@ fn member(
 }
 
 fn pad(archive: &mut Vec<u8>) {
-    while archive.len() % 4 != 0 {
+    while !archive.len().is_multiple_of(4) {
         archive.push(0);
     }
 }
