@@ -1,3 +1,8 @@
 //! Floor 2: every file format we read or write.
 
 pub mod fluent;
+pub mod installinfo;
+pub mod omsadmin;
+pub mod onboarding;
+pub mod proxy;
+pub mod scx_release;

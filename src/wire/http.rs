@@ -1,20 +1,24 @@
 //! One HTTPS request at a time, over HTTP/1.1, with a client certificate, always verified.
 
-use crate::base::secret::Secret;
 use crate::wire::identity::ClientIdentity;
+use crate::wire::tls;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-/// What stands between us and the service (protocol.md 1.10).
-#[derive(Debug, Clone)]
-pub struct Proxy {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// User and password for `Proxy-Authorization: Basic`.
-    pub credentials: Option<(String, Secret)>,
-}
+mod connection;
+mod message;
+#[cfg(test)]
+pub(crate) mod rig;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use connection::{Connection, Target};
+use message::Request;
+use url::Url;
+
+pub use crate::settings::proxy::Proxy;
 
 /// How a [`Client`] connects.
 #[derive(Debug, Clone)]
@@ -40,7 +44,7 @@ pub struct Response {
     pub status: u16,
     /// Header names (lower case) and values.
     pub headers: Vec<(String, String)>,
-    /// Body, at most 1 MiB of it.
+    /// Body, at most 1 MiB; a longer one is [`Cause::Protocol`].
     pub body: Vec<u8>,
 }
 
@@ -113,28 +117,115 @@ pub struct HttpError {
     pub detail: String,
 }
 
-/// A connection maker; cheap to keep, reuses connections while the server lets it.
+impl HttpError {
+    pub(crate) fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        HttpError { cause, detail }
+    }
+}
+
+/// How long an unused connection is trusted to be alive. Longer than a heartbeat interval (one
+/// minute), shorter than what load balancers and firewalls forget after (about four).
+const IDLE_LIMIT: Duration = Duration::from_secs(90);
+
+/// A connection maker; cheap to keep, reuses one connection while the server lets it.
 pub struct Client {
-    _options: Options,
+    options: Options,
+    tls: Arc<rustls::ClientConfig>,
+    idle: Mutex<Option<Idle>>,
+}
+
+struct Idle {
+    connection: Connection,
+    target: Target,
+    since: Instant,
 }
 
 impl Client {
     /// Reads the CA file and prepares TLS.
     pub fn new(options: Options) -> Result<Self, HttpError> {
-        Ok(Client { _options: options })
-    }
-
-    /// POSTs `body` to an https URL. Headers are sent as given; `Host`, `Content-Length`,
-    /// `User-Agent` and `Accept: */*` are added. No redirect is followed.
-    pub fn post(
-        &self,
-        _url: &str,
-        _headers: &[(&str, &str)],
-        _body: &[u8],
-    ) -> Result<Response, HttpError> {
-        Err(HttpError {
-            cause: Cause::Local,
-            detail: "not connected".into(),
+        let tls = tls::client_config(options.identity.as_ref(), options.ca_file.as_deref())?;
+        Ok(Client {
+            options,
+            tls: Arc::new(tls),
+            idle: Mutex::new(None),
         })
     }
+
+    /// POSTs `body` to an https URL. Headers are sent as given; `Host` and `Content-Length` are
+    /// added, `User-Agent` and `Accept: */*` too unless given. No redirect is followed.
+    ///
+    /// A kept connection that turns out to be closed before a byte of answer came is replaced
+    /// once; apart from that nothing is sent twice.
+    pub fn post<N: AsRef<str>, V: AsRef<str>>(
+        &self,
+        url: &str,
+        headers: &[(N, V)],
+        body: &[u8],
+    ) -> Result<Response, HttpError> {
+        self.send("POST", url, &borrowed(headers), Some(body))
+    }
+
+    /// As [`Client::post`], without a body.
+    pub fn get<N: AsRef<str>, V: AsRef<str>>(
+        &self,
+        url: &str,
+        headers: &[(N, V)],
+    ) -> Result<Response, HttpError> {
+        self.send("GET", url, &borrowed(headers), None)
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Response, HttpError> {
+        let url = Url::parse(url)?;
+        let target = url.target();
+        let agent = &self.options.user_agent;
+        let request = Request::new(method, &url, agent, headers, body)?;
+        if let Some(mut connection) = self.take_idle(&target) {
+            match connection.exchange(&request, self.options.read_timeout) {
+                Ok(done) => return Ok(self.keep(connection, target, done)),
+                Err(failure) if failure.nothing_came => {}
+                Err(failure) => return Err(failure.error),
+            }
+        }
+        let mut connection = Connection::open(&target, &self.options, Arc::clone(&self.tls))?;
+        match connection.exchange(&request, self.options.read_timeout) {
+            Ok(done) => Ok(self.keep(connection, target, done)),
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    fn take_idle(&self, target: &Target) -> Option<Connection> {
+        let idle = self.lock().take()?;
+        let fits = idle.target == *target && idle.since.elapsed() < IDLE_LIMIT;
+        let mut connection = idle.connection;
+        (fits && connection.is_alive()).then_some(connection)
+    }
+
+    fn keep(&self, connection: Connection, target: Target, done: message::Answer) -> Response {
+        if done.reusable {
+            *self.lock() = Some(Idle {
+                connection,
+                target,
+                since: Instant::now(),
+            });
+        }
+        done.response
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn borrowed<'a, N: AsRef<str>, V: AsRef<str>>(headers: &'a [(N, V)]) -> Vec<(&'a str, &'a str)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_ref(), value.as_ref()))
+        .collect()
 }
