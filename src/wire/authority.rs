@@ -170,20 +170,12 @@ mod tests {
             .unwrap();
         let leaf = CertificateDer::from_pem_slice(leaf.as_bytes()).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
+        let later = DAY * u32::try_from(days).unwrap();
         let now =
-            UnixTime::since_unix_epoch(UnixTime::now().as_secs_duration() + DAY * days as u32);
+            UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()) + later);
         verifier
             .verify_server_cert(&leaf, &[], &name, &[], now)
             .map(|_| ())
-    }
-
-    trait Seconds {
-        fn as_secs_duration(&self) -> Duration;
-    }
-    impl Seconds for UnixTime {
-        fn as_secs_duration(&self) -> Duration {
-            Duration::from_secs(self.as_secs())
-        }
     }
 
     #[test]

@@ -1,0 +1,342 @@
+//! Data items: unpacked, checked, stored (protocol.md 3.1, 3.2).
+
+use super::http::{self, Head, Response};
+use super::inflate::{Encoding, InflateError, inflate};
+use super::printable;
+use super::routes::{Peer, Place};
+use super::store::{Agent, Store, Stored, Upload};
+use crate::wire::signature::content_hash;
+use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Largest body, packed, bytes.
+pub(super) const BODY_LIMIT: usize = 32 << 20;
+
+/// Largest body, unpacked, bytes.
+const INFLATED_LIMIT: usize = 64 << 20;
+
+/// Most items of one upload.
+const ITEMS_LIMIT: usize = 100_000;
+
+/// Longest `DataType`, `IPName`, computer or request id, bytes.
+const NAME_LIMIT: usize = 256;
+
+/// Deepest nesting of one item; SQLite's JSON functions stop at 1000.
+const DEPTH_LIMIT: usize = 64;
+
+/// Whether the upload is welcome, decided before its body is read.
+pub(super) fn admit(
+    store: &Store,
+    place: &Place,
+    head: &Head,
+    peer: &Peer,
+) -> Result<Agent, Response> {
+    let refused = |status, error: &str, message: &str| {
+        let (ws, peer) = (&place.workspace, peer.address);
+        log::warn!("refused upload workspace={ws} peer={peer} status={status} reason={error}");
+        Err(refusal(status, error, message))
+    };
+    let Some(certificate) = &peer.certificate else {
+        let message = "a client certificate is needed";
+        return refused(403, "MissingCertificate", message);
+    };
+    let agent = match store.agent(&place.workspace, &certificate.thumbprint) {
+        Ok(Some(agent)) => agent,
+        Ok(None) => {
+            let message = "the client certificate is not that of an onboarded agent";
+            return refused(403, "UnknownCertificate", message);
+        }
+        Err(error) => {
+            log::error!("cannot look up an agent: {error:#}");
+            return Err(http::no_room());
+        }
+    };
+    let mut query = head.query.split('&');
+    if query.any(|pair| pair.to_ascii_lowercase().starts_with("api-version=")) {
+        return refused(501, "NotImplemented", "custom JSON is not taken yet");
+    }
+    let media_type = head.header("content-type").unwrap_or_default();
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    if !media_type.eq_ignore_ascii_case("application/json") {
+        let message = "Content-Type must be application/json";
+        return refused(415, "UnsupportedContentType", message);
+    }
+    if Encoding::named(head.header("content-encoding")).is_none() {
+        let message = "Content-Encoding must be deflate, gzip or none";
+        return refused(415, "UnsupportedContentEncoding", message);
+    }
+    Ok(agent)
+}
+
+/// Stores the items of an upload that was admitted.
+pub(super) fn answer(
+    store: &Store,
+    agent: &Agent,
+    head: &Head,
+    body: Vec<u8>,
+    grow: &mut dyn FnMut(usize) -> bool,
+) -> Response {
+    let who = format!("workspace={} agent={}", agent.workspace, agent.guid);
+    let refused = |status, error: &str, message: &str| {
+        log::warn!(
+            "refused upload {who} status={status} reason={error} {}",
+            printable(message)
+        );
+        refusal(status, error, message)
+    };
+    let (body_bytes, body_sha256) = (body.len(), content_hash(&body));
+    let encoding = Encoding::named(head.header("content-encoding")).unwrap_or(Encoding::Identity);
+    let body = match inflate(body, encoding, INFLATED_LIMIT, grow) {
+        Ok(body) => body,
+        Err(InflateError::NoRoom) => return http::no_room(),
+        Err(error @ InflateError::TooLarge(_)) => {
+            return refused(413, "TooLarge", &error.to_string());
+        }
+        Err(error @ InflateError::Damaged) => {
+            return refused(400, "InvalidBody", &error.to_string());
+        }
+    };
+    let Ok(text) = std::str::from_utf8(&body) else {
+        return refused(400, "InvalidBody", "the body is not UTF-8");
+    };
+    let envelope = match Envelope::parse(text) {
+        Ok(envelope) => envelope,
+        Err(why) => return refused(400, "InvalidEnvelope", &why),
+    };
+    let short = |name: &str| head.header(name).filter(|value| value.len() <= NAME_LIMIT);
+    let items: Vec<_> = envelope
+        .items
+        .iter()
+        .map(|item| (computer(item), *item))
+        .collect();
+    let upload = Upload {
+        agent,
+        request_id: short("x-request-id").filter(|id| !id.is_empty()),
+        retry_count: short("x-ms-client-request-retry-count").and_then(|n| n.parse().ok()),
+        client_version: short("x-ms-client-version"),
+        body_bytes,
+        body_sha256,
+        data_type: &envelope.data_type,
+        ip_name: &envelope.ip_name,
+        items,
+    };
+    match store.put(&upload) {
+        Ok(stored) => {
+            log::info!(
+                "upload {who} type={} items={} bytes={body_bytes}{}",
+                printable(&envelope.data_type),
+                upload.items.len(),
+                if stored == Stored::Before {
+                    " (a repeated request, stored before)"
+                } else {
+                    ""
+                }
+            );
+            Response::empty(200)
+        }
+        Err(error) => {
+            log::error!("cannot store an upload {who}: {error:#}");
+            http::no_room()
+        }
+    }
+}
+
+fn refusal(status: u16, error: &str, message: &str) -> Response {
+    let body = serde_json::json!({ "Error": error, "Message": message });
+    Response::new(status, "application/json", body.to_string())
+}
+
+/// An upload's JSON, items still as text.
+#[derive(Debug)]
+struct Envelope<'a> {
+    data_type: String,
+    ip_name: String,
+    items: Vec<&'a str>,
+}
+
+impl<'a> Envelope<'a> {
+    fn parse(text: &'a str) -> Result<Self, String> {
+        let read: Read<'a> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let named = |key: &str, name: String| {
+            let sane = !name.is_empty() && name.len() <= NAME_LIMIT;
+            if sane && !name.chars().any(char::is_control) {
+                return Ok(name);
+            }
+            Err(format!(
+                "`{key}` must have 1 to {NAME_LIMIT} bytes and no control characters"
+            ))
+        };
+        let items = match read.items {
+            Some(Items(items)) => items,
+            // Posted alone as it is (protocol.md 3.1, "Grouping").
+            None => vec![text.trim()],
+        };
+        for (i, item) in items.iter().enumerate() {
+            if !item.starts_with('{') {
+                return Err(format!("item {i} of `DataItems` is not an object"));
+            }
+            if depth(item) > DEPTH_LIMIT {
+                return Err(format!("item {i} is nested more than {DEPTH_LIMIT} deep"));
+            }
+        }
+        Ok(Envelope {
+            data_type: named("DataType", read.data_type)?,
+            ip_name: named("IPName", read.ip_name)?,
+            items,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct Read<'a> {
+    #[serde(rename = "DataType")]
+    data_type: String,
+    #[serde(rename = "IPName")]
+    ip_name: String,
+    #[serde(rename = "DataItems", borrow)]
+    items: Option<Items<'a>>,
+}
+
+/// A list that is bounded while it is read: 64 MiB of `{},` would be a gigabyte of pointers.
+struct Items<'a>(Vec<&'a str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Listing;
+        impl<'de> Visitor<'de> for Listing {
+            type Value = Vec<&'de str>;
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("a list of items")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = from.next_element::<&'de RawValue>()? {
+                    if items.len() == ITEMS_LIMIT {
+                        return Err(A::Error::custom(format!("more than {ITEMS_LIMIT} items")));
+                    }
+                    items.push(item.get());
+                }
+                Ok(items)
+            }
+        }
+        from.deserialize_seq(Listing).map(Items)
+    }
+}
+
+/// How deep the brackets of well-formed JSON go.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// The host an item is about, when it says: `Computer` (heartbeats and most), `Host` (syslog).
+fn computer(item: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(rename = "Computer", borrow, default)]
+        computer: Option<Cow<'a, str>>,
+        #[serde(rename = "Host", borrow, default)]
+        host: Option<Cow<'a, str>>,
+    }
+    let named: Named = serde_json::from_str(item).ok()?;
+    let name = named.computer.or(named.host)?;
+    let name = name.trim();
+    (!name.is_empty() && name.len() <= NAME_LIMIT).then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrapped(items: &str) -> String {
+        format!(r#"{{"DataType":"T","IPName":"P","DataItems":[{items}]}}"#)
+    }
+
+    #[test]
+    fn items_keep_their_own_text() {
+        let item = r#"{ "b":1.50, "a":12345678901234567890123, "c":"\u00e9}]" }"#;
+        let text = wrapped(&format!("{item}, {{}}"));
+        let envelope = Envelope::parse(&text).unwrap();
+        assert_eq!(envelope.items, [item, "{}"]);
+        assert_eq!((&*envelope.data_type, &*envelope.ip_name), ("T", "P"));
+        let alone = r#" {"IPName":"P","DataType":"T","Extra":[1]} "#;
+        assert_eq!(Envelope::parse(alone).unwrap().items, [alone.trim()]);
+        assert!(Envelope::parse(&wrapped("")).unwrap().items.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_refused() {
+        for bad in [
+            "",
+            "[]",
+            "null",
+            r#"{"DataType":"T","DataItems":[]}"#,
+            r#"{"IPName":"P","DataItems":[]}"#,
+            r#"{"DataType":1,"IPName":"P","DataItems":[]}"#,
+            r#"{"DataType":"","IPName":"P","DataItems":[]}"#,
+            r#"{"DataType":"a\nb","IPName":"P","DataItems":[]}"#,
+            r#"{"DataType":"T","DataType":"U","IPName":"P","DataItems":[]}"#,
+            r#"{"DataType":"T","IPName":"P","DataItems":{}}"#,
+            r#"{"DataType":"T","IPName":"P","DataItems":[]} x"#,
+            &wrapped("1"),
+            &wrapped("[]"),
+            &wrapped("{},"),
+            &wrapped(r#"{"a":}"#),
+        ] {
+            assert!(Envelope::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_at_the_edge() {
+        let name = |n: usize| {
+            let name = "x".repeat(n);
+            format!(r#"{{"DataType":"{name}","IPName":"P","DataItems":[]}}"#)
+        };
+        assert!(Envelope::parse(&name(NAME_LIMIT)).is_ok());
+        assert!(Envelope::parse(&name(NAME_LIMIT + 1)).is_err());
+        let many = |n: usize| wrapped(&vec!["{}"; n].join(","));
+        assert!(Envelope::parse(&many(ITEMS_LIMIT)).is_ok());
+        let error = Envelope::parse(&many(ITEMS_LIMIT + 1)).unwrap_err();
+        assert!(error.contains("more than"), "{error}");
+        let deep = |n: usize| wrapped(&format!(r#"{{"a":{}{}}}"#, "[".repeat(n), "]".repeat(n)));
+        assert!(Envelope::parse(&deep(DEPTH_LIMIT - 1)).is_ok());
+        assert!(Envelope::parse(&deep(DEPTH_LIMIT)).is_err());
+        assert!(Envelope::parse(&deep(1_000_000)).is_err());
+    }
+
+    #[test]
+    fn brackets_in_strings_are_not_nesting() {
+        assert_eq!(depth(r#"{"a":"[[[\"[[\\","b":[{}]}"#), 3);
+        assert_eq!(depth("1"), 0);
+    }
+
+    #[test]
+    fn computers_are_found() {
+        let found = |item| computer(item);
+        assert_eq!(
+            found(r#"{"Computer":"a","Host":"b"}"#).as_deref(),
+            Some("a")
+        );
+        assert_eq!(found(r#"{"Host":"b\u0063"}"#).as_deref(), Some("bc"));
+        assert_eq!(found(r#"{"Host":null}"#), None);
+        assert_eq!(found(r#"{"Host":5}"#), None);
+        assert_eq!(found("{}"), None);
+    }
+}
