@@ -135,6 +135,23 @@ impl OnboardingFile {
     }
 }
 
+/// A top-level domain that can stand in a service's URL: a host name, perhaps with a port
+/// (`example.test:8443`, for a service that listens elsewhere than on 443).
+pub fn is_tld(text: &str) -> bool {
+    let (name, port) = match text.split_once(':') {
+        None => (text, None),
+        Some((name, port)) => (name, Some(port)),
+    };
+    let label = |label: &str| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        (1..=63).contains(&label.len()) && label.bytes().all(plain) && !label.starts_with('-')
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|n| n != 0)
+    };
+    name.len() <= 200 && name.split('.').all(label) && port.is_none_or(is_port)
+}
+
 fn is_key(key: &str) -> bool {
     let mut bytes = key.bytes();
     bytes
@@ -285,6 +302,38 @@ mod tests {
         let read = OnboardingFile::load(&path).unwrap().unwrap();
         assert_eq!(read.proxy.unwrap().expose(), "u:it's $5@h:1");
         assert!(!format!("{file:?}").contains("AbC"));
+    }
+
+    #[test]
+    fn domains() {
+        for good in [DEFAULT_TLD, "example.test:8443", "localhost", "a-b.c"] {
+            assert!(is_tld(good), "{good}");
+        }
+        let label = "x".repeat(63);
+        assert!(is_tld(&format!("{label}.{label}.{label}")));
+        let long = format!("{label}.{label}.{label}.{label}");
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a.",
+            "-a",
+            "a b",
+            "a/b",
+            "a@b",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:x",
+            "a:1:2",
+            "https://a",
+            "ä.de",
+            "x\ny",
+            &label.repeat(2),
+            &long,
+        ] {
+            assert!(!is_tld(bad), "{bad:?}");
+        }
     }
 
     #[test]

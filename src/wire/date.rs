@@ -62,7 +62,7 @@ impl Skew {
 }
 
 impl std::fmt::Display for Skew {
-    /// `12 minutes ahead`, `3 days behind`: of the service's clock.
+    /// `12 minutes ahead of the service's`, `3 days behind the service's`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let seconds = self.0.as_secs().unsigned_abs();
         let (unit, name) = match seconds {
@@ -76,9 +76,9 @@ impl std::fmt::Display for Skew {
         let way = if self.0.is_negative() {
             "behind"
         } else {
-            "ahead"
+            "ahead of"
         };
-        write!(f, "{count} {name}{plural} {way}")
+        write!(f, "{count} {name}{plural} {way} the service's")
     }
 }
 
@@ -111,14 +111,29 @@ mod tests {
             format!("{skew} {}", skew.is_notable())
         };
         let berlin = |time: &str| format!("1994-11-06T{time}+01:00[+01:00]");
-        assert_eq!(shown(&berlin("09:49:38")), "1 second ahead false");
-        assert_eq!(shown(&berlin("09:54:37")), "5 minutes ahead false");
-        assert_eq!(shown(&berlin("09:54:38")), "5 minutes ahead true");
-        assert_eq!(shown(&berlin("09:29:37")), "20 minutes behind true");
-        assert_eq!(shown(&berlin("22:49:37")), "13 hours ahead true");
+        assert_eq!(
+            shown(&berlin("09:49:38")),
+            "1 second ahead of the service's false"
+        );
+        assert_eq!(
+            shown(&berlin("09:54:37")),
+            "5 minutes ahead of the service's false"
+        );
+        assert_eq!(
+            shown(&berlin("09:54:38")),
+            "5 minutes ahead of the service's true"
+        );
+        assert_eq!(
+            shown(&berlin("09:29:37")),
+            "20 minutes behind the service's true"
+        );
+        assert_eq!(
+            shown(&berlin("22:49:37")),
+            "13 hours ahead of the service's true"
+        );
         assert_eq!(
             shown("1994-11-01T08:49:37+00:00[+00:00]"),
-            "5 days behind true"
+            "5 days behind the service's true"
         );
     }
 

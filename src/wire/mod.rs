@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod date;
 pub mod http;
 pub mod identity;
+pub mod metadata;
 pub mod signature;
 pub mod tls;
 pub mod topology;

@@ -1,1 +1,3 @@
 //! Floor 4: one workspace on this host.
+
+pub mod exchange;
