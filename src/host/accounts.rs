@@ -1,6 +1,7 @@
 //! Users and groups: looked up through the system's own tools (a static binary has no NSS),
 //! made and removed by shadow-utils or busybox (bundle.md 4.3).
 
+use super::account_files::AccountFiles;
 use super::layout::Layout;
 use super::{Change, FILE_LIMIT, Host};
 use crate::base::command::{self, Command, CommandError};
@@ -84,15 +85,6 @@ pub enum AccountError {
         /// The prefix.
         root: PathBuf,
     },
-    /// Neither shadow-utils nor busybox.
-    #[error(
-        "cannot make or remove account `{name}`: neither `useradd` nor `adduser` is installed; \
-         install the package `passwd` or `shadow-utils`"
-    )]
-    NoTool {
-        /// The account.
-        name: String,
-    },
     /// The name is taken by something that must not be our service account.
     #[error("user `{0}` exists with user id 0; the agent does not run as root: remove that user")]
     IsRoot(String),
@@ -147,11 +139,11 @@ pub fn ensure_group(host: &Host, name: &str) -> Result<Change, AccountError> {
     if group(host, name)?.is_some() {
         return Ok(Change::AlreadyThere);
     }
-    let command = match Tools::of(host, name)? {
-        Tools::Shadow => Command::new("groupadd").args(["--system", name]),
-        Tools::Busybox(applets) => applets.command("addgroup").args(["-S", name]),
-    };
-    run(command, &[])?;
+    match Tools::of(host, name)? {
+        Tools::Shadow => run(Command::new("groupadd").args(["--system", name]), &[])?,
+        Tools::Busybox(applets) => run(applets.command("addgroup").args(["-S", name]), &[])?,
+        Tools::None => AccountFiles::lock(&host.layout)?.add_group(name)?,
+    }
     Ok(Change::Made)
 }
 
@@ -184,6 +176,7 @@ pub fn ensure_user(host: &Host, spec: &UserSpec<'_>) -> Result<Change, AccountEr
                 run(applets.command("addgroup").args([spec.name, group]), &[])?;
             }
         }
+        Tools::None => AccountFiles::lock(&host.layout)?.add_user(spec, shell)?,
     }
     Ok(Change::Made)
 }
@@ -197,6 +190,7 @@ pub fn remove_user(host: &Host, name: &str) -> Result<Change, AccountError> {
         // 6: no such user, someone was faster.
         Tools::Shadow => run(Command::new("userdel").arg(name), &[6])?,
         Tools::Busybox(applets) => run(applets.command("deluser").arg(name), &[])?,
+        Tools::None => AccountFiles::lock(&host.layout)?.remove_user(name)?,
     }
     Ok(Change::Made)
 }
@@ -210,6 +204,7 @@ pub fn remove_group(host: &Host, name: &str) -> Result<Change, AccountError> {
     match Tools::of(host, name)? {
         Tools::Shadow => run(Command::new("groupdel").arg(name), &[6])?,
         Tools::Busybox(applets) => run(applets.command("delgroup").arg(name), &[])?,
+        Tools::None => AccountFiles::lock(&host.layout)?.remove_group(name)?,
     }
     Ok(Change::Made)
 }
@@ -218,6 +213,8 @@ pub fn remove_group(host: &Host, name: &str) -> Result<Change, AccountError> {
 enum Tools {
     Shadow,
     Busybox(Applets),
+    /// No such tool: the files are edited directly.
+    None,
 }
 
 /// Busybox's applets: each under its own name, or all behind `busybox`.
@@ -241,9 +238,7 @@ impl Tools {
         } else if has("busybox") && busybox_can("adduser") && busybox_can("addgroup") {
             Ok(Tools::Busybox(Applets { linked: false }))
         } else {
-            Err(AccountError::NoTool {
-                name: name.to_owned(),
-            })
+            Ok(Tools::None)
         }
     }
 }

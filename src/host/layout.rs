@@ -100,12 +100,12 @@ impl Layout {
     }
 }
 
-/// ETC/<WS> and VAR/<WS> (bundle.md 4.5).
+/// `ETC/<WS>` and `VAR/<WS>` (bundle.md 4.5).
 #[derive(Debug, Clone)]
 pub struct WorkspacePaths {
-    /// ETC/<WS>.
+    /// `ETC/<WS>`.
     pub etc: PathBuf,
-    /// VAR/<WS>.
+    /// `VAR/<WS>`.
     pub var: PathBuf,
 }
 
@@ -146,27 +146,27 @@ impl WorkspacePaths {
     pub fn service_registered(&self) -> PathBuf {
         self.conf().join(".service_registered")
     }
-    /// VAR/<WS>/tmp.
+    /// `VAR/<WS>`/tmp.
     pub fn tmp(&self) -> PathBuf {
         self.var.join("tmp")
     }
-    /// VAR/<WS>/run.
+    /// `VAR/<WS>`/run.
     pub fn run(&self) -> PathBuf {
         self.var.join("run")
     }
-    /// VAR/<WS>/run/omsagent.pid.
+    /// `VAR/<WS>`/run/omsagent.pid.
     pub fn pid_file(&self) -> PathBuf {
         self.run().join("omsagent.pid")
     }
-    /// VAR/<WS>/state: queues, position files.
+    /// `VAR/<WS>`/state: queues, position files.
     pub fn state(&self) -> PathBuf {
         self.var.join("state")
     }
-    /// VAR/<WS>/log.
+    /// `VAR/<WS>`/log.
     pub fn log(&self) -> PathBuf {
         self.var.join("log")
     }
-    /// VAR/<WS>/log/omsagent.log.
+    /// `VAR/<WS>`/log/omsagent.log.
     pub fn log_file(&self) -> PathBuf {
         self.log().join("omsagent.log")
     }

@@ -7,6 +7,7 @@
 //! Every function that changes something says so by a [`Change`], so that a plan can undo what
 //! was made and leave alone what was there before.
 
+pub mod account_files;
 pub mod accounts;
 pub mod blocks;
 pub mod layout;

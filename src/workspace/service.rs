@@ -4,7 +4,7 @@ use super::is_active;
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::host::services::ServiceManager;
-use crate::host::syslog::{self, Selection};
+use crate::host::syslog::{self, Selection, SyslogError};
 use crate::host::{Host, services, unit};
 use crate::plan::steps::{MakeLink, WriteFile};
 use crate::plan::{Report, Step};
@@ -178,9 +178,23 @@ impl Step for ForwardSyslog {
         report.line(&format!("Configuring {} for OMS logging", daemon.name()));
         self.made = true;
         let wanted = Selection::default();
-        let _ = syslog::configure(&self.host, &self.id, self.port, &wanted)?;
-        let _ = services::restart_syslog(&self.host)?;
-        Ok(())
+        match syslog::configure(&self.host, &self.id, self.port, &wanted) {
+            // Somebody else's mistake must not keep the workspace from being onboarded.
+            Err(e @ SyslogError::BrokenBefore { .. }) => {
+                self.made = false;
+                report.warn(&format!(
+                    "{e}; then run: configure_syslog.sh configure {} {}",
+                    self.id, self.port
+                ));
+                Ok(())
+            }
+            configured => {
+                if configured?.made() {
+                    let _ = services::restart_syslog(&self.host)?;
+                }
+                Ok(())
+            }
+        }
     }
 
     fn undo(&mut self, _: &mut dyn Report) -> Result<()> {

@@ -316,6 +316,7 @@ impl Queue {
     }
 
     /// The far end has taken this batch: it is removed, now or with the rest of its segment.
+    /// An error means that a restart would send it again; this run goes on behind it.
     pub fn delivered(&self, batch: &Batch) -> io::Result<()> {
         let mut state = self.lock();
         state.counts.delivered += batch.count;
@@ -323,7 +324,8 @@ impl Queue {
             return Ok(()); // dropped meanwhile
         }
         let next_seq = state.next_seq;
-        state.mark.store(batch.end, next_seq)?;
+        // Before any file goes: a crash in between must not lead to a mark without its segment.
+        let stored = state.mark.store(batch.end, next_seq);
         state.delivered = batch.end;
         let writing = state.writer.is_some();
         while let Some(oldest) = state.segments.front() {
@@ -337,7 +339,7 @@ impl Queue {
             self.remove_oldest(&mut state);
         }
         self.recount(&mut state);
-        Ok(())
+        stored
     }
 
     /// Brings what is not delivered yet onto the disk. Cheap when there is nothing.

@@ -97,6 +97,7 @@ mod tests {
     #[test]
     fn keys_stand_in_the_order_of_the_original() {
         let message = Message {
+            priority: 86,
             facility: "authpriv",
             severity: "info",
             time_ms: Some(1_944_036_672_000),

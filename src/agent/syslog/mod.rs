@@ -24,6 +24,8 @@ const PRIORITY_DIGITS: usize = 9;
 /// A line taken apart; texts are slices of it, not necessarily UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message<'l> {
+    /// Facility code * 8 + severity code.
+    pub priority: u32,
     /// Facility name; empty above code 23.
     pub facility: &'static str,
     /// Severity name.
@@ -73,6 +75,7 @@ pub fn parse<'l>(
         .unwrap_or("");
     let severity = SEVERITIES[(priority % 8) as usize];
     let blank = Message {
+        priority,
         facility,
         severity,
         time_ms: None,

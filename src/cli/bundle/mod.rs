@@ -37,6 +37,12 @@ struct End {
 pub fn run(words: &[OsString]) -> u8 {
     let runner = RunnerFolder::find();
     let argv0 = std::env::var("OMSB_SELF").unwrap_or_else(|_| RUNNER_NAME.into());
+    // Asked first, whatever the words say (bundle.md 1.2).
+    let host = Host::detect(Layout::new("/"));
+    if host.packages.is_none() {
+        err!("{}", DeployError::NoPackageManager);
+        return end_line(66);
+    }
     let end = match parse(words, &argv0) {
         Err(stop) => {
             if let Some(text) = &stop.out {
@@ -55,7 +61,7 @@ pub fn run(words: &[OsString]) -> u8 {
                 out!("{line}");
             }
             match open_bundle() {
-                Ok(bundle) => work(request, Rc::new(bundle), &runner),
+                Ok(bundle) => work(&host, request, Rc::new(bundle), &runner),
                 Err(text) => {
                     err!("{argv0}: {text}");
                     End {
@@ -67,12 +73,15 @@ pub fn run(words: &[OsString]) -> u8 {
         }
     };
     if end.trailer {
-        out!(
-            "OMS agent shell bundle exiting with status code {}",
-            end.code
-        );
+        return end_line(end.code);
     }
     end.code
+}
+
+/// The line that automation waits for (bundle.md 1.4).
+fn end_line(code: u8) -> u8 {
+    out!("OMS agent shell bundle exiting with status code {code}");
+    code
 }
 
 fn parse(words: &[OsString], argv0: &str) -> Result<(Request, Vec<String>), Box<Stop>> {
@@ -94,7 +103,7 @@ fn open_bundle() -> Result<Bundle, String> {
     Bundle::open(file).map_err(|e| format!("{e}; download it again"))
 }
 
-fn work(request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
+fn work(host: &Host, request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
     let end = |code| End {
         code,
         trailer: true,
@@ -102,7 +111,6 @@ fn work(request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
     if request.nothing_to_do {
         return end(0);
     }
-    let host = Host::detect(Layout::new("/"));
     let settled = match request.onboarding.map(settle_onboarding).transpose() {
         Ok(settled) => settled,
         Err((code, text)) => {
@@ -111,10 +119,10 @@ fn work(request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
         }
     };
     match request.mode {
-        Mode::Remove | Mode::Purge => end(take_away(&host, request.mode, request.dry_run)),
+        Mode::Remove | Mode::Purge => end(take_away(host, request.mode, request.dry_run)),
         Mode::Extract | Mode::VersionCheck => {
             out!("Extracting OMS agent install bundle...");
-            end(look_inside(&host, &bundle, request.mode))
+            end(look_inside(host, &bundle, request.mode))
         }
         Mode::Install | Mode::Upgrade => {
             let order = Order {
@@ -123,7 +131,7 @@ fn work(request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
                 no_digest: request.no_digest,
                 onboarding: settled,
             };
-            end(put_in_place(&host, bundle, runner, order, request.dry_run))
+            end(put_in_place(host, bundle, runner, order, request.dry_run))
         }
     }
 }

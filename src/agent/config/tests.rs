@@ -1,0 +1,230 @@
+//! Configurations as users write them.
+
+use super::*;
+
+fn read(text: &str) -> Result<Settings, Problem> {
+    let document = fluent::parse("t.conf", text, &mut ())?;
+    Settings::from_document(&document, Path::new("/state"))
+}
+
+fn warnings(settings: &Settings) -> Vec<&str> {
+    let warning = |n: &'_ Note| matches!(n, Note::Warning(_));
+    let text = |n: &'_ Note| match n {
+        Note::Warning(t) | Note::Info(t) => t.clone(),
+    };
+    let found: Vec<String> = settings
+        .notes
+        .iter()
+        .filter(|n| warning(n))
+        .map(text)
+        .collect();
+    found.into_iter().map(|s| &*s.leak()).collect()
+}
+
+#[test]
+fn a_whole_configuration() {
+    let settings = read(
+        "\
+<source>
+  type syslog
+  port 25230
+  bind 127.0.0.1
+  protocol_type udp
+  tag oms.syslog
+</source>
+<filter oms.syslog.**>
+  type filter_syslog
+</filter>
+<source>
+  type oms_heartbeat
+  interval 1m
+</source>
+<match oms.heartbeat.**>
+  type out_oms
+  buffer_path /s/hb*.buffer
+  buffer_chunk_limit 1m
+  buffer_queue_limit 5
+</match>
+<match oms.** docker.**>
+  type out_oms
+  log_level info
+  omsadmin_conf_path /c/omsadmin.conf
+  cert_path /k/oms.crt
+  key_path /k/oms.key
+  buffer_type file
+  buffer_path /s/out_oms_common*.buffer
+  buffer_chunk_limit 15m
+  buffer_queue_limit 10
+  flush_interval 20s
+  retry_limit 6
+  retry_wait 30s
+  max_retry_wait 30m
+</match>
+",
+    )
+    .unwrap();
+    assert_eq!(warnings(&settings), Vec::<&str>::new());
+    let syslog = &settings.syslog[0];
+    assert_eq!((syslog.port, syslog.udp), (25230, true));
+    assert!(syslog.bind.is_loopback());
+    assert_eq!(
+        settings.heartbeats[0].interval,
+        Some(Duration::from_secs(60))
+    );
+    assert_eq!(settings.heartbeats[0].tag, "oms.heartbeat");
+    assert_eq!(settings.route("oms.heartbeat"), Some(Route::Output(0)));
+    assert_eq!(
+        settings.route("oms.syslog.auth.warn"),
+        Some(Route::Output(1))
+    );
+    assert_eq!(settings.route("diag.oms"), None);
+    let main = &settings.outputs[1];
+    assert_eq!(main.queue, Path::new("/s/out_oms_common.queue"));
+    assert_eq!(main.limit, 150 << 20);
+    assert_eq!(main.request, 1 << 20);
+    assert_eq!(main.flush_interval, Duration::from_secs(20));
+    assert_eq!(main.files.cert, Path::new("/k/oms.crt"));
+    assert_eq!(main.files.proxy, Path::new(PROXY));
+}
+
+#[test]
+fn what_is_not_known_is_one_warning_and_the_rest_runs() {
+    let settings = read(
+        "\
+<source>
+  type strange
+</source>
+<source>
+  type syslog
+  colour blue
+  <parse>
+  </parse>
+</source>
+<filter **>
+  type grep
+</filter>
+<match stdout.**>
+  type stdout
+</match>
+<match oms.**>
+  type out_oms
+</match>
+<gizmo>
+</gizmo>
+",
+    )
+    .unwrap();
+    let warnings = warnings(&settings);
+    assert_eq!(warnings.len(), 6, "{warnings:?}");
+    for (text, wanted) in warnings.iter().zip([
+        "t.conf:1: a source of type `strange`",
+        "t.conf:6: parameter `colour`",
+        "t.conf:7: `<parse>`",
+        "t.conf:10: a filter of type `grep`",
+        "t.conf:13: an output of type `stdout`",
+        "t.conf:19: `<gizmo>`",
+    ]) {
+        assert!(text.starts_with(wanted), "{text}");
+    }
+    assert_eq!(settings.route("stdout.x"), Some(Route::Unsupported));
+    assert_eq!(settings.outputs[0].queue, Path::new("/state/output0.queue"));
+}
+
+#[test]
+fn events_nobody_takes_are_told_at_the_start() {
+    let settings = read("<source>\n type oms_heartbeat\n tag x.y\n</source>\n").unwrap();
+    let warnings = warnings(&settings);
+    assert!(warnings[0].contains("nothing will be sent"), "{warnings:?}");
+    assert!(
+        warnings[1].contains("no patterns matched tag=\"x.y\""),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn mistakes_name_file_and_line() {
+    for (text, wanted) in [
+        (
+            "<source>\ntype syslog\nport 70000\n</source>\n",
+            "t.conf:3: `port` is `70000`",
+        ),
+        (
+            "<source>\ntype syslog\nport x\n</source>\n",
+            "t.conf:3: `port` is `x`",
+        ),
+        (
+            "<source>\ntype syslog\nbind here\n</source>\n",
+            "t.conf:3: `bind`",
+        ),
+        (
+            "<source>\ntype syslog\nprotocol_type sctp\n</source>\n",
+            "t.conf:3: `protocol_type`",
+        ),
+        (
+            "<source>\ntype syslog\ntag a\"b\n</source>\n",
+            "t.conf:3: `tag`",
+        ),
+        (
+            "<source>\ntype oms_heartbeat\ninterval soon\n</source>\n",
+            "t.conf:3: `interval`",
+        ),
+        (
+            "<match>\ntype out_oms\n</match>\n",
+            "t.conf:1: `<match>` needs",
+        ),
+        (
+            "<match a>\ntype out_oms\nbuffer_chunk_limit big\n</match>\n",
+            "t.conf:3: `buffer_chunk",
+        ),
+        (
+            "<match a>\ntype out_oms\nbuffer_queue_limit 0\n</match>\n",
+            "t.conf:3: `buffer_queue",
+        ),
+        (
+            "<match a>\ntype out_oms\nbuffer_path /q\n</match>\n<match b>\ntype out_oms\nbuffer_path /q\n</match>\n",
+            "t.conf:5: its `buffer_path` is also that of the output at t.conf:1",
+        ),
+    ] {
+        let problem = read(text).unwrap_err().to_string();
+        assert!(problem.starts_with(wanted), "{text}: {problem}");
+    }
+}
+
+#[test]
+fn our_own_templates_are_understood_without_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("omsagent.d")).unwrap();
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates/conf");
+    let mut names = vec!["omsagent.conf".to_owned()];
+    for entry in std::fs::read_dir(templates.join("omsagent.d")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        names.push(format!("omsagent.d/{name}"));
+    }
+    assert_eq!(names.len(), 6);
+    for name in names {
+        let text = std::fs::read_to_string(templates.join(&name)).unwrap();
+        let text = text
+            .replace("%SYSLOG_PORT%", "25224")
+            .replace("%MONITOR_AGENT_PORT%", "25324");
+        let text = ["CONF", "CERT", "TMP", "RUN", "STATE", "LOG"]
+            .iter()
+            .fold(text, |t, dir| {
+                t.replace(&format!("%{dir}_DIR_WS%"), &format!("/x/{dir}"))
+            });
+        assert!(!text.contains('%'), "{name} has an unknown placeholder");
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let document = fluent::load(&dir.path().join("omsagent.conf")).unwrap();
+    let settings = Settings::from_document(&document, Path::new("/state")).unwrap();
+    assert_eq!(warnings(&settings), Vec::<&str>::new());
+    assert_eq!((settings.syslog.len(), settings.heartbeats.len()), (1, 1));
+    assert_eq!((settings.topology.len(), settings.outputs.len()), (1, 2));
+    assert_eq!(settings.syslog[0].port, 25224);
+    let heartbeat = settings.route("oms.heartbeat");
+    let syslog = settings.route("oms.syslog.auth.warn");
+    assert!(heartbeat.is_some() && syslog.is_some() && heartbeat != syslog);
+    let main = &settings.outputs[1];
+    assert_eq!(main.flush_interval, Duration::from_secs(2));
+    assert_eq!(main.retry_wait, Duration::from_secs(30));
+    assert_eq!(main.queue, Path::new("/x/STATE/out_oms_common.queue"));
+}
