@@ -51,21 +51,6 @@ as_before() {
     cat "$WORK/rest"; [ ! -s "$WORK/rest" ]
     cmp "$WORK/passwd" "$R/etc/passwd"; cmp "$WORK/group" "$R/etc/group"
 }
-# Debian's busybox cannot make accounts: a package that needs one cannot be configured. One clear line, and all is taken back.
-no_account_tools() {
-    exits 17 in_root 'sh ./b.sh --install'
-    said 'neither `useradd` nor `adduser` is installed'
-    no in_root '/usr/bin/dpkg-query -W omsagent'
-    as_before
-}
-add_account_tools() {
-    local base=${RIG_VAR:-/var/tmp/rig}/roots/bookworm f lib
-    for f in useradd userdel usermod groupadd groupdel; do
-        cp "$base/usr/sbin/$f" "$R/usr/sbin/"
-        chroot "$base" ldd "/usr/sbin/$f" | grep -oE '/[^ ]+' | while read -r lib; do mkdir -p "$R/$(dirname "$lib")"; cp -nL "$base$lib" "$R$lib"; done
-    done
-    cp "$base/etc/login.defs" "$R/etc/"; printf 'root:*::\n' >"$R/etc/gshadow"
-}
 install() {
     exits 0 in_root 'sh ./b.sh --install'
     in_root '/usr/bin/dpkg-query -W -f "\${db:Status-Status} \${Version}\n" omsagent' | tee "$WORK/version"
@@ -90,8 +75,6 @@ case_ '--help, --version' help
 case_ '--version-check' version_check
 case_ '--extract' extract
 before
-case_ '--install where no account can be made: 17, and taken back' no_account_tools
-add_account_tools; before
-case_ '--install, with useradd added' install
+case_ '--install, where nothing makes accounts but the product itself' install
 case_ '--purge' purge
 case_ 'neither dpkg nor rpm: 66' no_package_manager
