@@ -61,7 +61,7 @@ remove() {
     inside $name accounts >"$WORK/accounts.after"; same_file "$WORK/accounts.before" "$WORK/accounts.after"
     sh_ $name 'visudo -cq'
     no sh_ $name 'systemctl list-unit-files "omsagent*" --no-legend | grep .'
-    no sh_ $name 'pgrep -af /opt/microsoft'
+    no sh_ $name 'pgrep -af "[/]opt/microsoft"'
     equal "$(sh_ $name 'systemctl --failed --no-legend --plain')" ''
 }
 
