@@ -72,9 +72,10 @@ hub_make() {
         { cat "$WORK/hub-add" >&2; stage_broken 'the hub took no workspace'; }
 }
 
-# hub_start NAME [PREFIX COMMAND...]: serve in NAME's network; the prefix (env, faketime) goes before the program.
+# hub_start NAME [PREFIX COMMAND...]: serve in NAME's network, and nowhere else any more; the prefix (env, faketime) goes before the program.
 hub_start() {
     local name=$1; shift
+    hub_stop
     [ -n "$HUB_DATA" ] || hub_make
     "$RIG/netexec" "$name" -- "$@" "$HUB_BINARY" hub serve --data "$HUB_DATA" --listen 127.0.0.1:443 --domain "$DOMAIN" >>"$WORK/hub.log" 2>&1 &
     local pid=$! i
