@@ -321,11 +321,8 @@ impl Parent {
         let Ok(actual) = fs::read_link(&through) else {
             return Ok(plain()); // no /proc here (an image being built): nobody else runs either
         };
-        let roots = dir
-            .ancestors()
-            .find(|p| only_root_can_change(p))
-            .unwrap_or(Path::new("/"));
-        let expected = fs::canonicalize(roots)?.join(dir.strip_prefix(roots)?);
+        let roots = longest_of_root(dir);
+        let expected = fs::canonicalize(&roots)?.join(dir.strip_prefix(&roots)?);
         if actual != expected {
             bail!(
                 "`{}` leads to `{}` through a link that is not root's",
@@ -339,6 +336,21 @@ impl Parent {
             _pinned: Some(pinned),
         })
     }
+}
+
+/// The longest beginning of `dir` that nobody but root can change: neither the names as they are
+/// written nor what they lead to.
+fn longest_of_root(dir: &Path) -> PathBuf {
+    let mut trusted = PathBuf::from("/");
+    for part in dir.components().skip(1) {
+        let next = trusted.join(part);
+        let named_by_root = fs::symlink_metadata(&next).is_ok_and(|m| m.uid() == 0);
+        if !named_by_root || !only_root_can_change(&next) {
+            break;
+        }
+        trusted = next;
+    }
+    trusted
 }
 
 const LABEL: &str = "security.selinux";
