@@ -17,6 +17,18 @@ pub struct Journal {
     dir: Option<PathBuf>,
     run: String,
     file: Option<File>,
+    made_dir: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every step is applied.
+    Complete,
+    /// Every applied step was taken back.
+    TakenBack,
+    /// Some step could not be taken back.
+    LeftBehind,
 }
 
 #[derive(Serialize)]
@@ -39,6 +51,7 @@ impl Journal {
             dir: Some(dir.to_owned()),
             run: uuid::Uuid::new_v4().simple().to_string(),
             file: None,
+            made_dir: false,
         }
     }
 
@@ -48,6 +61,7 @@ impl Journal {
             dir: None,
             run: String::new(),
             file: None,
+            made_dir: false,
         }
     }
 
@@ -66,11 +80,20 @@ impl Journal {
         let _ = self.write("undo", Some(n), Some(what), None);
     }
 
-    /// The run is over. A journal that never had a line stays unwritten.
-    pub fn finish(&mut self, complete: bool) {
-        if self.file.is_some() {
-            let event = if complete { "complete" } else { "taken-back" };
-            let _ = self.write(event, None, None, None);
+    /// The run is over. A journal that never had a line stays unwritten; one that was begun by a
+    /// run of which nothing is left goes with it, so that the host is as before.
+    pub fn finish(&mut self, end: End) {
+        if self.file.is_none() {
+            return;
+        }
+        let event = match end {
+            End::Complete => "complete",
+            End::TakenBack => "taken-back",
+            End::LeftBehind => "left-behind",
+        };
+        let _ = self.write(event, None, None, None);
+        if let (End::TakenBack, true, Some(dir)) = (end, self.made_dir, &self.dir) {
+            let _ = std::fs::remove_dir_all(dir);
         }
     }
 
@@ -85,6 +108,7 @@ impl Journal {
             return Ok(());
         };
         if self.file.is_none() {
+            self.made_dir = !dir.exists();
             self.file = Some(open(&dir)?);
         }
         let line = Line {
