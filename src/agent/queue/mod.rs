@@ -281,7 +281,10 @@ impl Queue {
             let from = if id == start.segment { start.offset } else { 0 };
             let mut reader = match Reader::open(&segment::path(&self.dir, id), from, bytes) {
                 Ok(reader) => reader,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue, // dropped meanwhile
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    batch.skipped += self.vanished(id);
+                    continue;
+                }
                 Err(e) => return Err(e),
             };
             while let Some(read) = reader.next()? {
@@ -313,6 +316,24 @@ impl Queue {
         }
         let something = batch.count > 0 || batch.skipped > 0;
         Ok(something.then_some(batch))
+    }
+
+    /// The file of a segment is gone. Bytes lost with it: none if we dropped it ourselves
+    /// meanwhile; else somebody removed it, and what would still be written to it goes to a new one.
+    fn vanished(&self, id: u64) -> u64 {
+        let mut state = self.lock();
+        let Some(at) = state.segments.iter().position(|s| s.id == id) else {
+            return 0;
+        };
+        if at + 1 == state.segments.len() {
+            state.writer = None;
+        }
+        let before = state.waiting;
+        if let Some(gone) = state.segments.remove(at) {
+            state.counts.bytes = state.counts.bytes.saturating_sub(gone.bytes);
+        }
+        self.recount(&mut state);
+        before.saturating_sub(state.waiting)
     }
 
     /// The far end has taken this batch: it is removed, now or with the rest of its segment.
