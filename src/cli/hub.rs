@@ -231,15 +231,15 @@ fn tail(args: &TailArgs) -> Result<()> {
         None => reader.newest(1, None)?.last().map_or(0, |item| item.id),
     };
     newest.iter().for_each(print_item);
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    while stdout_is_open() {
         let new = reader.after(last, data_type)?;
         new.iter().for_each(print_item);
         match new.last() {
             Some(item) => last = item.id,
             None => std::thread::sleep(Duration::from_millis(500)),
-        }
-        if !stdout_is_open() {
-            break;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::Folder;
 use super::query::hex;
-use crate::base::files::{self, Look};
+use crate::base::files;
 use crate::base::secret::Secret;
 use crate::wire::authority::{Authority, SERVER_VALIDITY};
 use anyhow::{Context, Result, bail};
@@ -93,9 +93,9 @@ pub(super) fn authority(folder: &Folder) -> Result<Authority> {
         (None, _) => {
             let made = Authority::make()?;
             let text = made.key_pem();
-            files::write_atomic(&key, text.expose().as_bytes(), Look::mode(0o600))?;
+            files::write_atomic(&key, text.expose().as_bytes(), folder.look(0o600))?;
             let text = made.certificate_pem();
-            files::write_atomic(&certificate, text.as_bytes(), Look::mode(0o644))?;
+            files::write_atomic(&certificate, text.as_bytes(), folder.look(0o644))?;
             Ok(made)
         }
     }

@@ -1,10 +1,10 @@
 //! The hub's data folder: what is where in it, and that nobody else can look in.
 
-use crate::base::files::{self, Look};
+use crate::base::files::{self, Look, Owner};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// A data folder that exists, mode 0700.
@@ -36,15 +36,9 @@ impl Folder {
         }
         files::make_dir(&folder.path, Look::mode(0o700))?;
         // Before any key is written: from now on the folder is known as ours.
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(folder.database())
-            .with_context(|| format!("cannot make `{}`", folder.database().display()))?;
-        files::make_dir(&folder.authority(), Look::mode(0o700))?;
-        files::make_dir(&folder.keys(), Look::mode(0o700))?;
+        folder.open_file(&folder.database())?;
+        files::make_dir(&folder.authority(), folder.look(0o700))?;
+        files::make_dir(&folder.keys(), folder.look(0o700))?;
         Ok(folder)
     }
 
@@ -60,6 +54,34 @@ impl Folder {
             );
         }
         Ok(folder)
+    }
+
+    /// How a file or folder in here shall look. What root puts in (`hub workspace add` by an
+    /// administrator) belongs to the folder's owner, or the hub could not read it.
+    pub(super) fn look(&self, mode: u32) -> Look {
+        match std::fs::metadata(&self.path) {
+            Ok(meta) => {
+                let (uid, gid) = (meta.uid(), meta.gid());
+                Look::owned(mode, Owner { uid, gid })
+            }
+            Err(_) => Look::mode(mode),
+        }
+    }
+
+    /// Opens a file of the folder, making it when it is not there; 0600.
+    fn open_file(&self, path: &Path) -> Result<File> {
+        let what = || format!("cannot open `{}`", path.display());
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(path)
+            .with_context(what)?;
+        if let Some(owner) = self.look(0o600).owner {
+            fchown(&file, Some(owner.uid), Some(owner.gid)).with_context(what)?;
+        }
+        Ok(file)
     }
 
     fn ours(&self) -> bool {
@@ -94,13 +116,7 @@ impl Folder {
     /// Held while a server runs on this folder; let go when dropped, or by the kernel.
     pub(super) fn lock(&self) -> Result<Flock<File>> {
         let path = self.path.join("serve.lock");
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&path)
-            .with_context(|| format!("cannot open `{}`", path.display()))?;
+        let file = self.open_file(&path)?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
             nix::errno::Errno::EWOULDBLOCK => {
                 anyhow::anyhow!("another hub serves from `{}` already", self.path.display())
@@ -139,6 +155,27 @@ mod tests {
         assert!(Folder::make(temp.path()).is_err());
         assert!(Folder::open(temp.path()).is_err());
         assert_eq!(mode(temp.path()), 0o755);
+    }
+
+    #[test]
+    fn what_root_adds_belongs_to_the_folders_owner() {
+        if !nix::unistd::geteuid().is_root() {
+            return; // only root can give files away
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("hub");
+        std::fs::create_dir(&path).unwrap();
+        std::os::unix::fs::chown(&path, Some(4242), Some(4243)).unwrap();
+        let folder = Folder::make(&path).unwrap();
+        for path in [
+            &path,
+            &folder.database(),
+            &folder.keys(),
+            &folder.authority(),
+        ] {
+            let meta = std::fs::metadata(path).unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (4242, 4243), "{}", path.display());
+        }
     }
 
     #[test]

@@ -67,11 +67,7 @@ impl Reader {
         if !statement.readonly() || statement.column_count() == 0 {
             bail!("cannot run the query: only statements that read are allowed, such as SELECT");
         }
-        let columns: Vec<String> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut found = statement.query(()).context("cannot run the query")?;
         let mut rows = Vec::new();
         while let Some(row) = found.next().context("cannot run the query")? {

@@ -4,7 +4,7 @@
 //! no query, however general, shows one, and a copy of the database holds none.
 
 use super::{Folder, now, schema};
-use crate::base::files::{self, Look};
+use crate::base::files;
 use crate::base::ids::WorkspaceId;
 use crate::base::secret::Secret;
 use crate::wire::signature;
@@ -86,7 +86,7 @@ impl Workspaces {
         files::write_atomic(
             &key_file(&self.folder, &id),
             key.expose().as_bytes(),
-            Look::mode(0o600),
+            self.folder.look(0o600),
         )?;
         change.execute(
             "INSERT INTO workspaces (id, name, created_at) VALUES (?1, ?2, ?3)",

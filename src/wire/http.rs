@@ -223,7 +223,7 @@ impl Client {
     }
 }
 
-fn borrowed<'a, N: AsRef<str>, V: AsRef<str>>(headers: &'a [(N, V)]) -> Vec<(&'a str, &'a str)> {
+fn borrowed<N: AsRef<str>, V: AsRef<str>>(headers: &[(N, V)]) -> Vec<(&str, &str)> {
     headers
         .iter()
         .map(|(name, value)| (name.as_ref(), value.as_ref()))

@@ -402,4 +402,36 @@ mod tests {
         std::fs::write(&path, &pem).unwrap();
         says("larger than");
     }
+
+    #[test]
+    fn only_the_roots_a_chain_names_are_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = dir.path().join("bundle.crt");
+        let authority = |name: &str| {
+            let mut params = rcgen::CertificateParams::default();
+            let names = &mut params.distinguished_name;
+            names.push(rcgen::DnType::CommonName, name);
+            let key = rcgen::KeyPair::generate().unwrap();
+            params.self_signed(&key).unwrap()
+        };
+        let all = ["One", "Two", "Three"].map(authority);
+        let pem = all.each_ref().map(rcgen::Certificate::pem);
+        let junk = "# a comment\n-----BEGIN X-----\nAAAA\n-----END X-----\n";
+        std::fs::write(&bundle, format!("{}{junk}{}", pem[0], pem[1])).unwrap();
+        let roots = Roots {
+            own: vec![all[2].der().clone()],
+            system: vec![dir.path().join("none"), bundle],
+        };
+        let name = |n: usize| Facts::subject_of(all[n].der()).unwrap().to_vec();
+        let found = |names: &[Vec<u8>]| roots.named(names).0.subjects().len();
+        assert_eq!(found(&[name(1)]), 1);
+        assert_eq!(found(&[name(1), name(2), vec![1]]), 2);
+        assert_eq!(found(&[vec![1]]), 0);
+        let (none, any) = Roots {
+            own: Vec::new(),
+            system: Vec::new(),
+        }
+        .named(&[name(1)]);
+        assert!(none.is_empty() && !any);
+    }
 }

@@ -312,9 +312,11 @@ pub fn error_body(reason: &str) -> String {
     )
 }
 
-/// `text` for XML content and attributes. Characters XML 1.0 has no way to write become U+FFFD.
+/// `text` for XML content and for attributes in double quotes. Apostrophes stay: original agents
+/// take URLs out by pattern and would keep `&apos;` in them. Characters that XML 1.0 has no way to
+/// write become U+FFFD.
 fn escape(text: &str) -> Cow<'_, str> {
-    let special = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || !is_xml(c);
+    let special = |c: char| matches!(c, '&' | '<' | '>' | '"') || !is_xml(c);
     if !text.contains(special) {
         return Cow::Borrowed(text);
     }
@@ -325,7 +327,6 @@ fn escape(text: &str) -> Cow<'_, str> {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&apos;"),
             c if is_xml(c) => escaped.push(c),
             _ => escaped.push('\u{fffd}'),
         }

@@ -151,7 +151,7 @@ fn an_answer_is_one_line_that_patterns_can_read() {
         "<CertificateUpdateEndpoint updateCertificate=\"true\">\
          https://w.oms.example/C.Svc/RenewCertificate</CertificateUpdateEndpoint>"
     ));
-    assert!(xml.contains("<DscConfiguration><Endpoint>https://w/Accounts/w/Nodes("));
+    assert!(xml.contains("<DscConfiguration><Endpoint>https://w/Accounts/w/Nodes(AgentId='g')</"));
     assert_eq!(TopologyResponse::parse(xml.as_bytes()).unwrap(), response());
     let bare = TopologyResponse::default();
     assert_eq!(

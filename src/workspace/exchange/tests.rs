@@ -21,6 +21,14 @@ struct Scene {
     dir: tempfile::TempDir,
 }
 
+/// One for all tests: making a key takes time.
+fn identity(ws: &WorkspaceId, guid: &AgentGuid) -> ClientIdentity {
+    static MADE: std::sync::OnceLock<ClientIdentity> = std::sync::OnceLock::new();
+    let now = jiff::Timestamp::now();
+    MADE.get_or_init(|| ClientIdentity::generate(ws, guid, now).unwrap())
+        .clone()
+}
+
 /// A service that answers every request with `reply`, and a request that reaches it.
 fn scene(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Scene {
     let dir = tempfile::tempdir().unwrap();
@@ -29,12 +37,11 @@ fn scene(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Scene {
     let server = Server::start(pair, reply);
     let relay = Server::proxy(200, server.port);
     let (ws, guid): (WorkspaceId, AgentGuid) = (WS.parse().unwrap(), GUID.parse().unwrap());
-    let now = jiff::Timestamp::now();
     std::fs::create_dir_all(dir.path().join("etc")).unwrap();
     let os_release = "ID=ubuntu\nVERSION_ID=\"22.04\"\n";
     std::fs::write(dir.path().join("etc/os-release"), os_release).unwrap();
     let request = OnboardRequest {
-        identity: ClientIdentity::generate(&ws, &guid, now).unwrap(),
+        identity: identity(&ws, &guid),
         workspace: ws,
         key: Secret::new(STANDARD.encode(KEY)),
         tld: "example.test:8443".into(),
