@@ -69,6 +69,21 @@ fn both_versions_of_tls_carry_the_certificate() {
 }
 
 #[test]
+fn a_certificate_without_its_key_is_worth_nothing() {
+    let stage = Stage::new();
+    let mut agent = stage.agent();
+    agent.key = Agent::new().key; // certificates are public, keys are not
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut connection = stage.connect_by(Some(&agent), &[version]);
+        let _ = connection.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        let _ = connection.flush();
+        let read = connection.read(&mut [0u8; 100]);
+        assert!(read.is_err(), "{version:?}: {read:?}");
+    }
+    healthy(&stage);
+}
+
+#[test]
 fn garbage_is_answered_and_shut_out() {
     let stage = Stage::new();
     for garbage in [

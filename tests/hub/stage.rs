@@ -9,6 +9,7 @@ use omsagent::wire::signature;
 use omsagent::wire::topology::TopologyRequest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
 };
@@ -89,8 +90,11 @@ impl Stage {
         let config = match agent {
             Some(agent) => {
                 let key = PrivateKeyDer::try_from(agent.key.clone()).unwrap();
+                let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
                 let chain = vec![CertificateDer::from(agent.certificate.clone())];
-                config.with_client_auth_cert(chain, key).unwrap()
+                // Not `with_client_auth_cert`, which would notice a key that does not fit.
+                let pair = Arc::new(CertifiedKey::new(chain, key));
+                config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
             }
             None => config.with_no_client_auth(),
         };
@@ -187,7 +191,7 @@ impl Signing {
 pub struct Agent {
     pub guid: AgentGuid,
     pub certificate: Vec<u8>,
-    key: Vec<u8>,
+    pub key: Vec<u8>,
 }
 
 impl Agent {
