@@ -183,6 +183,9 @@ impl Sender {
             Err(error) => {
                 // Compressing into memory does not fail; if it ever does, say so and keep the data.
                 error!("cannot form a request: {error}");
+                let control = &self.control;
+                self.queue
+                    .pause(self.output.retry_wait, || control.stopping());
                 return None;
             }
         };

@@ -142,7 +142,7 @@ fn too_large_a_batch_is_cut_in_two_and_too_large_an_item_put_aside() {
     for n in 0..300 {
         if n == 150 {
             let giant = "x".repeat(5000);
-            write!(stream, "<84>Aug  9 10:11:12 web01 giant: {giant}\n").unwrap();
+            writeln!(stream, "<84>Aug  9 10:11:12 web01 giant: {giant}").unwrap();
         }
         stream.write_all(numbered(n).as_bytes()).unwrap();
     }

@@ -53,7 +53,6 @@ fn not_onboarded_it_keeps_everything_and_says_so_once() {
         crate::stage::authority().certificate_pem(),
     )
     .unwrap();
-    stage.change("omsagent.conf", "retry_wait 0.05s", "retry_wait 0.05s");
     let agent = stage.start();
     agent.lines(0..10);
     std::thread::sleep(std::time::Duration::from_millis(700));
