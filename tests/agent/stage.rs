@@ -30,6 +30,13 @@ pub fn authority() -> &'static Authority {
     AUTHORITY.get_or_init(|| Authority::make().unwrap())
 }
 
+/// The program under test: `OMSAGENT_TEST_BINARY`, for figures of a release build, or the one that
+/// was built for the tests.
+pub fn binary() -> PathBuf {
+    let named = std::env::var_os("OMSAGENT_TEST_BINARY");
+    named.map_or(env!("CARGO_BIN_EXE_omsagent").into(), PathBuf::from)
+}
+
 pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !is() {
@@ -144,7 +151,7 @@ impl Stage {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_omsagent"));
+        let mut command = Command::new(binary());
         command
             .args(self.arguments())
             .env("OMSAGENT_CA_FILE", self.path("ca.pem"))
