@@ -2,21 +2,24 @@
 //! thing happens. It holds descriptions only, never file bodies or secrets.
 
 use super::State;
-use anyhow::{Context, Result};
+use crate::base::files::{self, Look, Owner};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Older runs are dropped when the file is larger than this.
 const KEEP: u64 = 256 << 10;
 
-/// Appends to `journal.jsonl` in a folder that is made when the first line is written.
+/// Appends to `journal.jsonl` in a folder that is made when the first line is written. Lines wait
+/// in memory as long as the folder above it is not there: that one is the package's to make.
 pub struct Journal {
     dir: Option<PathBuf>,
     run: String,
     file: Option<File>,
+    waiting: String,
 }
 
 #[derive(Serialize)]
@@ -39,6 +42,7 @@ impl Journal {
             dir: Some(dir.to_owned()),
             run: uuid::Uuid::new_v4().simple().to_string(),
             file: None,
+            waiting: String::new(),
         }
     }
 
@@ -48,6 +52,7 @@ impl Journal {
             dir: None,
             run: String::new(),
             file: None,
+            waiting: String::new(),
         }
     }
 
@@ -68,7 +73,7 @@ impl Journal {
 
     /// The run is over. A journal that never had a line stays unwritten.
     pub fn finish(&mut self, complete: bool) {
-        if self.file.is_some() {
+        if self.file.is_some() || !self.waiting.is_empty() {
             let event = if complete { "complete" } else { "taken-back" };
             let _ = self.write(event, None, None, None);
         }
@@ -84,7 +89,7 @@ impl Journal {
         let Some(dir) = self.dir.clone() else {
             return Ok(());
         };
-        if self.file.is_none() {
+        if self.file.is_none() && dir.parent().is_some_and(Path::is_dir) {
             self.file = Some(open(&dir)?);
         }
         let line = Line {
@@ -95,9 +100,10 @@ impl Journal {
             what,
             state,
         };
-        let mut text = serde_json::to_string(&line)?;
-        text.push('\n');
+        self.waiting.push_str(&serde_json::to_string(&line)?);
+        self.waiting.push('\n');
         if let Some(file) = &mut self.file {
+            let text = std::mem::take(&mut self.waiting);
             file.write_all(text.as_bytes())
                 .and_then(|()| file.sync_data())
                 .with_context(|| format!("cannot write the journal in `{}`", dir.display()))?;
@@ -108,28 +114,53 @@ impl Journal {
 
 fn open(dir: &Path) -> Result<File> {
     let what = || format!("cannot write the journal in `{}`", dir.display());
-    if !dir.exists() {
-        if let Some(parent) = dir.parent() {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .with_context(what)?;
-        }
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(dir)
-            .with_context(what)?;
-    }
+    files::make_dir(dir, Look::owned(0o700, Owner::ROOT)).with_context(what)?;
     let path = dir.join("journal.jsonl");
     if std::fs::symlink_metadata(&path).is_ok_and(|m| m.len() > KEEP) {
         std::fs::rename(&path, dir.join("journal.old.jsonl")).with_context(what)?;
     }
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
         .open(&path)
-        .with_context(what)
+        .with_context(what)?;
+    // The folder may have been another account's before (the original agent's was).
+    if !file.metadata().is_ok_and(|m| m.is_file()) {
+        bail!("{}: `{}` is not a file", what(), path.display());
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_wait_for_the_folder_above() {
+        let dir = tempfile::tempdir().unwrap();
+        let above = dir.path().join("var");
+        let mut journal = Journal::at(&above.join("install"));
+        journal.begin(0, "one").unwrap();
+        assert!(!above.exists(), "nothing is made that was not there");
+        std::fs::create_dir(&above).unwrap();
+        journal.end(0, State::Done).unwrap();
+        journal.finish(true);
+        let text = std::fs::read_to_string(above.join("install/journal.jsonl")).unwrap();
+        let events: Vec<bool> = ["begin", "end", "complete"]
+            .iter()
+            .zip(text.lines())
+            .map(|(event, line)| line.contains(&format!("\"event\":\"{event}\"")))
+            .collect();
+        assert_eq!(events, [true; 3], "{text}");
+    }
+
+    #[test]
+    fn a_planted_pipe_does_not_hold_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(Journal::at(dir.path()).begin(0, "one").is_err());
+    }
 }
