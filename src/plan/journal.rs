@@ -2,11 +2,12 @@
 //! thing happens. It holds descriptions only, never file bodies or secrets.
 
 use super::State;
-use anyhow::{Context, Result};
+use crate::base::files::{self, Look, Owner};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Older runs are dropped when the file is larger than this.
@@ -132,28 +133,36 @@ impl Journal {
 
 fn open(dir: &Path) -> Result<File> {
     let what = || format!("cannot write the journal in `{}`", dir.display());
-    if !dir.exists() {
-        if let Some(parent) = dir.parent() {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .with_context(what)?;
-        }
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(dir)
-            .with_context(what)?;
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).with_context(what)?;
     }
+    files::make_dir(dir, Look::owned(0o700, Owner::ROOT)).with_context(what)?;
     let path = dir.join("journal.jsonl");
     if std::fs::symlink_metadata(&path).is_ok_and(|m| m.len() > KEEP) {
         std::fs::rename(&path, dir.join("journal.old.jsonl")).with_context(what)?;
     }
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
         .open(&path)
-        .with_context(what)
+        .with_context(what)?;
+    if !file.metadata().is_ok_and(|m| m.is_file()) {
+        bail!("{}: `{}` is not a file", what(), path.display());
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planted_pipe_does_not_hold_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(Journal::at(dir.path()).begin(0, "one").is_err());
+    }
 }
