@@ -49,25 +49,7 @@ impl Link {
             warn!("{text}");
         }
         let identity = identity(files)?.with_context(not_onboarded)?;
-        let proxy = match proxy::load(&files.proxy) {
-            Ok(proxy) => proxy,
-            Err(error) => {
-                warn!("`{}`: {error}; no proxy is used", files.proxy.display());
-                None
-            }
-        };
-        let client = Client::new(Options {
-            identity: Some(identity),
-            ca_file: common.ca_file.clone(),
-            proxy: proxy.map(|p| crate::wire::http::Proxy {
-                host: p.host,
-                port: p.port,
-                credentials: p.credentials,
-            }),
-            user_agent: user_agent(&common.version),
-            connect_timeout: CONNECT_TIMEOUT,
-            read_timeout: READ_TIMEOUT,
-        })?;
+        let client = client(files, common, identity)?;
         Ok(Link {
             client,
             url: admin.oms_endpoint,
@@ -82,8 +64,27 @@ impl Link {
     }
 }
 
+/// A client that presents `identity`, through the proxy if there is one.
+pub fn client(files: &Files, common: &Common, identity: ClientIdentity) -> Result<Client> {
+    let proxy = match proxy::load(&files.proxy) {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            warn!("`{}`: {error}; no proxy is used", files.proxy.display());
+            None
+        }
+    };
+    Ok(Client::new(Options {
+        identity: Some(identity),
+        ca_file: common.ca_file.clone(),
+        proxy,
+        user_agent: user_agent(&common.version),
+        connect_timeout: CONNECT_TIMEOUT,
+        read_timeout: READ_TIMEOUT,
+    })?)
+}
+
 /// The pair, wherever the configuration says it is; `None` when a part is missing.
-fn identity(files: &Files) -> Result<Option<ClientIdentity>> {
+pub fn identity(files: &Files) -> Result<Option<ClientIdentity>> {
     let folder = |path: &Path, name: &str| {
         path.file_name()
             .filter(|n| *n == name)

@@ -18,3 +18,4 @@ pub mod route;
 pub mod run;
 pub mod status;
 pub mod syslog;
+pub mod topology;

@@ -140,7 +140,7 @@ impl Sender {
     fn deliver(&mut self, batch: &Batch) {
         if batch.skipped > 0 {
             error!(
-                "{} bytes of the queue `{}` were damaged and are skipped",
+                "{} bytes of the queue `{}` are damaged or gone and are skipped",
                 batch.skipped,
                 self.queue.dir().display()
             );
@@ -183,6 +183,9 @@ impl Sender {
             Err(error) => {
                 // Compressing into memory does not fail; if it ever does, say so and keep the data.
                 error!("cannot form a request: {error}");
+                let control = &self.control;
+                self.queue
+                    .pause(self.output.retry_wait, || control.stopping());
                 return None;
             }
         };
@@ -359,10 +362,8 @@ fn halves(items: &[u8]) -> Option<(&[u8], &[u8])> {
             _ if quoted => {}
             b'{' | b'[' => depth += 1,
             b'}' | b']' => depth -= 1,
-            b',' if depth == 0 => {
-                if best.is_none_or(|b| i.abs_diff(middle) < b.abs_diff(middle)) {
-                    best = Some(i);
-                }
+            b',' if depth == 0 && best.is_none_or(|b| i.abs_diff(middle) < b.abs_diff(middle)) => {
+                best = Some(i);
             }
             _ => {}
         }

@@ -11,6 +11,7 @@ use crate::agent::output::{Control, Sender};
 use crate::agent::queue::Queue;
 use crate::agent::queue::frame::Frame;
 use crate::agent::status::StatusFile;
+use crate::agent::topology::TopologyHeartbeat;
 use crate::base::files;
 use crate::host::layout::Layout;
 use crate::settings::fluent;
@@ -88,6 +89,7 @@ pub fn run(request: &Request) -> Result<()> {
         ca_file: request.ca_file.clone(),
     };
     let senders = start_senders(&settings, &queues, &control, &common, &request.status)?;
+    let callers = start_topology(&settings, &control, &common, &request.layout)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (stop_reading, wake) = UnixStream::pair().context("cannot make a socket pair")?;
     let dirty = Arc::new(Dirty::new(signals.writer.try_clone()?));
@@ -132,6 +134,7 @@ pub fn run(request: &Request) -> Result<()> {
     let _ = (&stop_reading).write_all(b"x");
     control.stop();
     queues.iter().for_each(|q| q.wake());
+    callers.iter().for_each(|c| c.thread().unpark());
     let _ = reader.join();
     let until = Instant::now() + SENDER_GRACE;
     while senders.iter().any(|s| !s.is_finished()) && Instant::now() < until {
@@ -201,6 +204,26 @@ fn start_senders(
             thread(&format!("output{number}"), SENDER_STACK, move || {
                 sender.run()
             })
+        })
+        .collect()
+}
+
+fn start_topology(
+    settings: &Settings,
+    control: &Arc<Control>,
+    common: &Common,
+    layout: &Layout,
+) -> Result<Vec<JoinHandle<()>>> {
+    let configs = settings.topology.iter();
+    configs
+        .map(|config| {
+            let caller = TopologyHeartbeat::new(
+                config.clone(),
+                common.clone(),
+                layout.clone(),
+                Arc::clone(control),
+            );
+            thread("topology", SENDER_STACK, move || caller.run())
         })
         .collect()
 }

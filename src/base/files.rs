@@ -46,20 +46,36 @@ impl Look {
 
 /// Reads a whole file of at most `limit` bytes; `None` when it does not exist.
 pub fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
-    read_with(path, limit, 0)
+    read_as(path, path, limit, 0)
 }
 
-/// As [`read`], but a link at `path` is an error: for files in folders of the service account,
-/// where a link could lead root to a file that the account must not see.
+/// As [`read`], but a link at `path`, or one on the way to it that is not root's, is an error: for
+/// files in folders of the service account, where a link could lead root to a file that the account
+/// must not see.
 pub fn read_no_follow(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
-    read_with(path, limit, nix::libc::O_NOFOLLOW)
+    if path.parent().is_some_and(is_missing) {
+        return Ok(None);
+    }
+    let parent = Parent::pin(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    read_as(&parent.path, path, limit, nix::libc::O_NOFOLLOW)
 }
 
-fn read_with(path: &Path, limit: usize, flags: i32) -> Result<Option<Vec<u8>>> {
+/// As [`read_no_follow`], as text; invalid UTF-8 is replaced.
+pub fn read_text_no_follow(path: &Path, limit: usize) -> Result<Option<String>> {
+    Ok(read_no_follow(path, limit)?.map(|b| String::from_utf8_lossy(&b).into_owned()))
+}
+
+fn is_missing(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+        && fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// `path` is what people know the file by, `through` where it is opened.
+fn read_as(through: &Path, path: &Path, limit: usize, flags: i32) -> Result<Option<Vec<u8>>> {
     let file = match OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC | flags)
-        .open(path)
+        .open(through)
     {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -94,7 +110,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], look: Look) -> Result<()> {
     let name = path.file_name().with_context(what)?.to_string_lossy();
     let mut temp = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
-        .suffix(".omsagent-new")
+        .suffix(UNFINISHED)
         .permissions(fs::Permissions::from_mode(0o600 & look.mode))
         .tempfile_in(dir)
         .with_context(what)?;
@@ -164,7 +180,7 @@ pub fn make_link(link: &Path, target: &Path) -> Result<()> {
         _ => {}
     }
     let temp = link.with_file_name(format!(
-        ".{}.{}",
+        ".{}.{}{UNFINISHED}",
         link.file_name().unwrap_or_default().to_string_lossy(),
         uuid::Uuid::new_v4().simple()
     ));
@@ -202,22 +218,33 @@ pub fn remove_tree(path: &Path) -> Result<bool> {
     }
 }
 
+/// Removes what a killed [`write_atomic`] or [`make_link`] left in `dir`: some programs read every
+/// file of their folder, whatever its name. Only while nobody else can be writing there.
+pub fn sweep_unfinished(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.ends_with(UNFINISHED) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Removes a folder only if it is empty. True when it is gone.
 pub fn remove_dir_if_empty(path: &Path) -> bool {
     fs::remove_dir(path).is_ok()
 }
 
 /// Gives a tree to `owner`: by descriptor, no link followed, no file with several names touched
-/// (a hard link planted by a service account must not hand us a foreign file).
+/// (a hard link planted by a service account must not hand us a foreign file). The folder itself
+/// comes last, so that its owner tells whether the tree was finished.
 pub fn chown_tree(path: &Path, owner: Owner) -> Result<()> {
     use nix::fcntl::OFlag;
+    use nix::sys::stat::Mode;
     fn walk(dir: &mut nix::dir::Dir, owner: Owner) -> nix::Result<()> {
-        use nix::sys::stat::{SFlag, fstatat};
-        use nix::unistd::{Gid, Uid, fchownat};
-        let (uid, gid) = (
-            Some(Uid::from_raw(owner.uid)),
-            Some(Gid::from_raw(owner.gid)),
-        );
         let names: Vec<_> = dir
             .iter()
             .filter_map(|e| e.ok())
@@ -225,22 +252,17 @@ pub fn chown_tree(path: &Path, owner: Owner) -> Result<()> {
             .filter(|n| n.to_bytes() != b"." && n.to_bytes() != b"..")
             .collect();
         for name in names {
-            let at = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
-            let Ok(meta) = fstatat(dir.as_fd(), name.as_c_str(), at) else {
-                continue;
+            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            let entry = match nix::fcntl::openat(dir.as_fd(), name.as_c_str(), flags, Mode::empty())
+            {
+                Ok(entry) => entry,
+                Err(nix::errno::Errno::ENOENT) => continue,
+                Err(e) => return Err(e),
             };
-            let kind = SFlag::from_bits_truncate(meta.st_mode) & SFlag::S_IFMT;
-            if kind != SFlag::S_IFDIR && meta.st_nlink > 1 {
-                continue;
-            }
-            fchownat(dir.as_fd(), name.as_c_str(), uid, gid, at)?;
-            if kind == SFlag::S_IFDIR {
-                let mut below = nix::dir::Dir::openat(
-                    dir.as_fd(),
-                    name.as_c_str(),
-                    OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-                    nix::sys::stat::Mode::empty(),
-                )?;
+            if give(&entry, owner)? {
+                let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let own = c".";
+                let mut below = nix::dir::Dir::openat(entry.as_fd(), own, flags, Mode::empty())?;
                 walk(&mut below, owner)?;
             }
         }
@@ -250,11 +272,48 @@ pub fn chown_tree(path: &Path, owner: Owner) -> Result<()> {
     let mut top = nix::dir::Dir::open(
         path,
         OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
+        Mode::empty(),
     )
     .with_context(what)?;
     walk(&mut top, owner).with_context(what)?;
     std::os::unix::fs::lchown(path, Some(owner.uid), Some(owner.gid)).with_context(what)
+}
+
+/// Gives one file to `owner`; none there is fine. Links are not followed, as in [`write_atomic`].
+pub fn chown_file(path: &Path, owner: Owner) -> Result<()> {
+    let what = || format!("cannot change the owner of `{}`", path.display());
+    if is_missing(path) || path.parent().is_some_and(is_missing) {
+        return Ok(());
+    }
+    let parent = Parent::pin(path).with_context(what)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_PATH | nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .open(&parent.path)
+        .with_context(what)?;
+    give(&file, owner).with_context(what)?;
+    Ok(())
+}
+
+/// Gives what `entry` (opened with O_PATH) is to `owner`, unless it has several names. True for a
+/// folder. What was looked at is what is changed: nobody can put another file in its place.
+fn give(entry: &impl AsFd, owner: Owner) -> nix::Result<bool> {
+    use nix::sys::stat::{SFlag, fstat};
+    use nix::unistd::{Gid, Uid, fchownat};
+    let meta = fstat(entry.as_fd())?;
+    let kind = SFlag::from_bits_truncate(meta.st_mode) & SFlag::S_IFMT;
+    let is_dir = kind == SFlag::S_IFDIR;
+    let wanted = (meta.st_uid, meta.st_gid) != (owner.uid, owner.gid);
+    if wanted && (is_dir || meta.st_nlink == 1) {
+        fchownat(
+            entry.as_fd(),
+            c"",
+            Some(Uid::from_raw(owner.uid)),
+            Some(Gid::from_raw(owner.gid)),
+            nix::fcntl::AtFlags::AT_EMPTY_PATH,
+        )?;
+    }
+    Ok(is_dir)
 }
 
 /// Is this path one that only root can have put there: it and every folder above it owned by
@@ -353,6 +412,9 @@ fn longest_of_root(dir: &Path) -> PathBuf {
     trusted
 }
 
+/// How the names of files end that were begun and not put in place yet.
+const UNFINISHED: &str = ".omsagent-new";
+
 const LABEL: &str = "security.selinux";
 
 fn keep_label(old: &Path, new: &File) {
@@ -441,9 +503,51 @@ mod tests {
         fs::write(secret.join("f"), "keep").unwrap();
         assert!(remove(&target).is_err());
         assert!(read_no_follow(&theirs.join("conf"), 10).is_err());
+        assert!(read_no_follow(&target, 10).is_err(), "a link on the way");
         // A link that root made is fine.
         std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
         write_atomic(&target, b"x", Look::mode(0o644)).unwrap();
+    }
+
+    #[test]
+    fn a_tree_is_given_without_links_and_foreign_files() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::write(&outside, "x").unwrap();
+        fs::write(tree.join("a/b/f"), "x").unwrap();
+        std::os::unix::fs::symlink(&outside, tree.join("link")).unwrap();
+        fs::hard_link(&outside, tree.join("a/hard")).unwrap();
+        let nobody = Owner {
+            uid: 65534,
+            gid: 65534,
+        };
+        chown_tree(&tree, nobody).unwrap();
+        let uid = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        for ours in ["", "a", "a/b", "a/b/f", "link"] {
+            assert_eq!(uid(&tree.join(ours)), 65534, "{ours}");
+        }
+        assert_eq!(uid(&outside), 0);
+        chown_file(&tree.join("a/b/f"), Owner::ROOT).unwrap();
+        assert_eq!(uid(&tree.join("a/b/f")), 0);
+        chown_file(&tree.join("none"), Owner::ROOT).unwrap();
+    }
+
+    #[test]
+    fn only_unfinished_files_are_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join(".f.abc.omsagent-new");
+        fs::write(&old, "half").unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join(".l.1.omsagent-new")).unwrap();
+        fs::write(dir.path().join("f.omsagent-new"), "somebody's").unwrap();
+        sweep_unfinished(dir.path());
+        sweep_unfinished(&dir.path().join("none"));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! thing happens. It holds descriptions only, never file bodies or secrets.
 
 use super::State;
-use anyhow::{Context, Result};
+use crate::base::files::{self, Look, Owner};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Older runs are dropped when the file is larger than this.
@@ -17,6 +18,18 @@ pub struct Journal {
     dir: Option<PathBuf>,
     run: String,
     file: Option<File>,
+    made_dir: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every step is applied.
+    Complete,
+    /// Every applied step was taken back.
+    TakenBack,
+    /// Some step could not be taken back.
+    LeftBehind,
 }
 
 #[derive(Serialize)]
@@ -39,6 +52,7 @@ impl Journal {
             dir: Some(dir.to_owned()),
             run: uuid::Uuid::new_v4().simple().to_string(),
             file: None,
+            made_dir: false,
         }
     }
 
@@ -48,6 +62,7 @@ impl Journal {
             dir: None,
             run: String::new(),
             file: None,
+            made_dir: false,
         }
     }
 
@@ -66,11 +81,20 @@ impl Journal {
         let _ = self.write("undo", Some(n), Some(what), None);
     }
 
-    /// The run is over. A journal that never had a line stays unwritten.
-    pub fn finish(&mut self, complete: bool) {
-        if self.file.is_some() {
-            let event = if complete { "complete" } else { "taken-back" };
-            let _ = self.write(event, None, None, None);
+    /// The run is over. A journal that never had a line stays unwritten; one that was begun by a
+    /// run of which nothing is left goes with it, so that the host is as before.
+    pub fn finish(&mut self, end: End) {
+        if self.file.is_none() {
+            return;
+        }
+        let event = match end {
+            End::Complete => "complete",
+            End::TakenBack => "taken-back",
+            End::LeftBehind => "left-behind",
+        };
+        let _ = self.write(event, None, None, None);
+        if let (End::TakenBack, true, Some(dir)) = (end, self.made_dir, &self.dir) {
+            let _ = std::fs::remove_dir_all(dir);
         }
     }
 
@@ -85,6 +109,7 @@ impl Journal {
             return Ok(());
         };
         if self.file.is_none() {
+            self.made_dir = !dir.exists();
             self.file = Some(open(&dir)?);
         }
         let line = Line {
@@ -108,28 +133,36 @@ impl Journal {
 
 fn open(dir: &Path) -> Result<File> {
     let what = || format!("cannot write the journal in `{}`", dir.display());
-    if !dir.exists() {
-        if let Some(parent) = dir.parent() {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .with_context(what)?;
-        }
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(dir)
-            .with_context(what)?;
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).with_context(what)?;
     }
+    files::make_dir(dir, Look::owned(0o700, Owner::ROOT)).with_context(what)?;
     let path = dir.join("journal.jsonl");
     if std::fs::symlink_metadata(&path).is_ok_and(|m| m.len() > KEEP) {
         std::fs::rename(&path, dir.join("journal.old.jsonl")).with_context(what)?;
     }
-    OpenOptions::new()
+    let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
         .open(&path)
-        .with_context(what)
+        .with_context(what)?;
+    if !file.metadata().is_ok_and(|m| m.is_file()) {
+        bail!("{}: `{}` is not a file", what(), path.display());
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planted_pipe_does_not_hold_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.jsonl");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(Journal::at(dir.path()).begin(0, "one").is_err());
+    }
 }

@@ -6,21 +6,32 @@ use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
 /// Held until dropped.
 pub struct HostLock {
-    _file: Option<Flock<File>>,
+    file: Option<Flock<File>>,
 }
+
+impl HostLock {
+    /// Is it a parent process that holds the lock, and we work for it?
+    pub fn is_parents(&self) -> bool {
+        self.file.is_none()
+    }
+}
+
+/// Where the file is: the first of these that exists. /run comes before the folders that everybody
+/// may write to, where any user could make the file first and keep it locked.
+const FOLDERS: [&str; 5] = ["/run", "/var/run", "/run/lock", "/var/lock", "/tmp"];
 
 /// Takes the lock, waiting up to `patience`; the message of a failure names the holder's pid.
 pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
-    let dir = ["/run/lock", "/run", "/var/lock", "/tmp"]
+    let dir = FOLDERS
         .map(|d| layout.path(d))
         .into_iter()
         .find(|d| d.is_dir())
-        .context("no folder for the lock file: none of /run/lock, /run, /var/lock, /tmp exists")?;
+        .context("no folder for the lock file: neither /run nor /var/lock nor /tmp exists")?;
     let path = dir.join("omsagent.lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -31,6 +42,14 @@ pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
         .open(&path)
         .with_context(|| format!("cannot open the lock file `{}`", path.display()))?;
+    let meta = file.metadata()?;
+    let ours = meta.uid() == nix::unistd::geteuid().as_raw() && meta.mode() & 0o022 == 0;
+    if !meta.is_file() || !ours {
+        bail!(
+            "the lock file `{}` was made by somebody else: remove it and try again",
+            path.display()
+        );
+    }
     let deadline = Instant::now() + patience;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -38,7 +57,7 @@ pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
                 let _ = held.set_len(0);
                 let _ = held.rewind();
                 let _ = writeln!(held, "{}", std::process::id());
-                return Ok(HostLock { _file: Some(held) });
+                return Ok(HostLock { file: Some(held) });
             }
             Err((mut back, _)) => {
                 let mut holder = String::new();
@@ -47,7 +66,7 @@ pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
                 let holder = holder.trim();
                 // A maintainer script below our own bundle works under the bundle's lock.
                 if holder.parse().is_ok_and(is_ancestor) {
-                    return Ok(HostLock { _file: None });
+                    return Ok(HostLock { file: None });
                 }
                 if Instant::now() >= deadline {
                     bail!(
@@ -92,6 +111,20 @@ mod tests {
         drop(held);
         assert!(is_ancestor(std::os::unix::process::parent_id()));
         assert!(!is_ancestor(std::process::id()));
+        assert!(!take(&layout, Duration::ZERO).unwrap().is_parents());
+    }
+
+    #[test]
+    fn a_lock_file_of_somebody_else_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("run/lock")).unwrap();
+        let layout = Layout::new(dir.path());
+        let path = dir.path().join("run/omsagent.lock");
+        std::fs::write(&path, "1").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(take(&layout, Duration::ZERO).is_err());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert!(take(&layout, Duration::ZERO).is_ok());
     }
 }

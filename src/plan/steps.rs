@@ -3,9 +3,10 @@
 
 use super::{Report, Step};
 use crate::base::files::{self, Look, Owner};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Most that is kept of a replaced file for undo; ours are far smaller.
 const BACKUP_LIMIT: usize = 4 << 20;
@@ -14,6 +15,7 @@ const BACKUP_LIMIT: usize = 4 << 20;
 pub struct MakeDir {
     path: PathBuf,
     look: Look,
+    whole: bool,
     before: Option<Before>,
 }
 
@@ -28,7 +30,17 @@ impl MakeDir {
         MakeDir {
             path: path.into(),
             look,
+            whole: false,
             before: None,
+        }
+    }
+
+    /// A folder that is ours alone: when it was not there before, undo takes it away with all
+    /// that was put there since.
+    pub fn ours(path: impl Into<PathBuf>, look: Look) -> Self {
+        MakeDir {
+            whole: true,
+            ..MakeDir::new(path, look)
         }
     }
 }
@@ -58,6 +70,9 @@ impl Step for MakeDir {
 
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
         self.before = Some(match std::fs::symlink_metadata(&self.path) {
+            Ok(m) if !m.is_dir() => {
+                bail!("`{}` is in the way: not a folder", self.path.display())
+            }
             Ok(m) => Before::Dir {
                 mode: m.mode() & 0o7777,
                 owner: Owner {
@@ -72,6 +87,7 @@ impl Step for MakeDir {
 
     fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
         match self.before.take() {
+            Some(Before::Absent) if self.whole => files::remove_tree(&self.path).map(|_| ()),
             Some(Before::Absent) => {
                 files::remove_dir_if_empty(&self.path);
                 Ok(())
@@ -84,13 +100,14 @@ impl Step for MakeDir {
     }
 }
 
-/// Puts a file in place, or removes it when the content is `None`.
+/// Puts a file in place, or removes it when the content is `None`. Its content, and what it
+/// replaces, are wiped when the step is dropped: some are keys.
 pub struct WriteFile {
     path: PathBuf,
-    content: Option<Vec<u8>>,
+    content: Option<Zeroizing<Vec<u8>>>,
     look: Look,
     keep_existing: bool,
-    before: Option<Option<(Vec<u8>, Look)>>,
+    before: Option<Option<(Zeroizing<Vec<u8>>, Look)>>,
 }
 
 impl WriteFile {
@@ -98,7 +115,7 @@ impl WriteFile {
     pub fn new(path: impl Into<PathBuf>, content: impl Into<Vec<u8>>, look: Look) -> Self {
         WriteFile {
             path: path.into(),
-            content: Some(content.into()),
+            content: Some(Zeroizing::new(content.into())),
             look,
             keep_existing: false,
             before: None,
@@ -134,10 +151,13 @@ impl Step for WriteFile {
     }
 
     fn satisfied(&self) -> Result<bool> {
-        let there = files::read_no_follow(&self.path, BACKUP_LIMIT)?;
+        // Whatever is there is the administrator's, a link too.
+        if self.keep_existing && std::fs::symlink_metadata(&self.path).is_ok() {
+            return Ok(true);
+        }
+        let there = files::read_no_follow(&self.path, BACKUP_LIMIT)?.map(Zeroizing::new);
         Ok(match (&self.content, there) {
             (None, there) => there.is_none(),
-            (Some(_), Some(_)) if self.keep_existing => true,
             (Some(want), Some(have)) => *want == have && has_look(&self.path, self.look),
             (Some(_), None) => false,
         })
@@ -153,7 +173,7 @@ impl Step for WriteFile {
                     uid: m.uid(),
                     gid: m.gid(),
                 };
-                Some((bytes, Look::owned(m.mode() & 0o7777, owner)))
+                Some((Zeroizing::new(bytes), Look::owned(m.mode() & 0o7777, owner)))
             }
         };
         self.before = Some(before);
@@ -247,5 +267,31 @@ mod tests {
         std::fs::write(dir.path().join("f"), "edited").unwrap();
         let step = WriteFile::if_absent(dir.path().join("f"), "ours", Look::mode(0o644));
         assert!(step.satisfied().unwrap());
+        std::os::unix::fs::symlink("/elsewhere", dir.path().join("l")).unwrap();
+        let step = WriteFile::if_absent(dir.path().join("l"), "ours", Look::mode(0o644));
+        assert!(step.satisfied().unwrap(), "a link of the administrator's");
+    }
+
+    #[test]
+    fn a_folder_of_ours_goes_with_what_came_into_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = &mut Kept::default();
+        let path = dir.path().join("d");
+        let mut step = MakeDir::ours(&path, Look::mode(0o750));
+        step.apply(report).unwrap();
+        std::fs::write(path.join("log"), "x").unwrap();
+        step.undo(report).unwrap();
+        assert!(!path.exists());
+        // One that was there stays, with what is in it.
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("log"), "x").unwrap();
+        let mut step = MakeDir::ours(&path, Look::mode(0o711));
+        step.apply(report).unwrap();
+        step.undo(report).unwrap();
+        assert!(path.join("log").exists());
+        // A file of that name is an error, and not touched.
+        let mut step = MakeDir::new(path.join("log"), Look::mode(0o711));
+        assert!(step.apply(report).is_err());
+        step.undo(report).unwrap();
     }
 }

@@ -84,7 +84,7 @@ onboarding_file() {
     # The one documented place: there before, gone after.
     sh_ $name "umask 077; { echo WORKSPACE_ID=$WS; echo SHARED_KEY=\$(cat /mnt/k/key); echo URL_TLD=$DOMAIN; echo CA_FILE=/mnt/k/ca.pem; } >/etc/omsagent-onboard.conf"
     bundle $name --upgrade >"$OUT" 2>&1 || { cat "$OUT"; return 1; }
-    sh_ $name "systemctl is-active $(agent_unit)"
+    sh_ $name "systemctl is-active $(agent_unit)" || { cat "$OUT"; sh_ $name "journalctl -u rsyslog -u $(agent_unit) --no-pager | tail -n 30; cat /var/opt/microsoft/omsagent/$WS/log/omsagent.log"; return 1; }
     no sh_ $name 'test -e /etc/omsagent-onboard.conf'
     nowhere
 }
