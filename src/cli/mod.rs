@@ -81,6 +81,17 @@ fn dispatch(args: Vec<OsString>) -> u8 {
     {
         args.insert(1, "run".into());
     }
+    // Doors with their own, older grammar get their words untouched, `--` and `-V` too.
+    let older: Option<fn(&[OsString]) -> u8> = match args.get(1).and_then(|word| word.to_str()) {
+        Some("admin") => Some(admin::run),
+        Some("service") => Some(service::run),
+        Some("syslog") => Some(syslog::run),
+        Some("uninstall") => Some(uninstall::run),
+        _ => None,
+    };
+    if let Some(door) = older {
+        return door(&args[2..]);
+    }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
