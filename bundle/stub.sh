@@ -47,6 +47,15 @@ same() {
 	return 1
 }
 
+# A copy that does not match: is it the copy's fault?
+damaged() {
+	part | same && return
+	rm -rf "$place"
+	command -v cksum >/dev/null || command -v sha256sum >/dev/null ||
+		fail 2 "neither \`cksum' nor \`sha256sum' is installed"
+	fail 2 "damaged: entry \`$name' does not match its checksum; download it again"
+}
+
 main() {
 	set +eu
 	unset IFS
@@ -81,12 +90,6 @@ main() {
 @RUNNERS@
 	*) fail 6 "not made for this processor (\`$machine'), only for: @MACHINES@" ;;
 	esac
-	if ! part | same; then
-		command -v cksum >/dev/null || command -v sha256sum >/dev/null ||
-			fail 2 "neither \`cksum' nor \`sha256sum' is installed"
-		fail 2 "damaged: entry \`$name' does not match its checksum; download it again"
-	fi
-
 	trap 'stop 129' 1
 	trap 'stop 130' 2
 	trap 'stop 143' 15
@@ -108,6 +111,7 @@ main() {
 				why='programs cannot be run there (mounted noexec, or a security policy)'
 			else
 				why='no room'
+				damaged
 			fi
 			rm -rf "$place"
 		else

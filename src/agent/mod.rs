@@ -1,6 +1,21 @@
 //! Floor 4: the forwarder: inputs -> records -> disk queue -> outputs.
+//!
+//! Threads: `ingest` reads sockets and writes sealed frames to the queues; one sender per output
+//! reads them back and posts them; the main thread keeps time (heartbeats, syncing, watchdog) and
+//! signals. See `docs/agent.md`.
 
 pub mod config;
+pub mod heartbeat;
+pub mod hosts;
+pub mod ingest;
+pub mod journal;
+pub mod link;
+pub mod listen;
+pub mod notify;
+pub mod output;
 pub mod queue;
 pub mod route;
+pub mod run;
+pub mod status;
 pub mod syslog;
+pub mod topology;

@@ -1,19 +1,73 @@
-//! Taking an entry out: one thread reads and hashes, another writes, so that the time is that of
-//! the slower of the two and not of both. Memory does not grow with the entry.
+//! Taking entries out. Hashing takes longer than copying, so one thread reads and hashes an entry
+//! while another writes it, and several entries go at once. Memory does not grow with the entry.
 
 use super::{Bundle, BundleError, Entry, Result};
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 
-/// Bytes moved at a time, and how many such pieces are under way at once.
-const PIECE: usize = 1 << 20;
+/// Bytes moved at a time (about what stays in a core's own cache), and how many such pieces of
+/// an entry are under way at once.
+const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
+/// Most entries that are extracted at once. More than there are cores does no harm: the last
+/// entry then does not run alone.
+const AT_ONCE: usize = 4;
+
+/// One entry that is to be extracted.
+#[derive(Debug, Clone)]
+pub struct Extraction<'a> {
+    /// Which.
+    pub entry: &'a Entry,
+    /// The new file.
+    pub path: PathBuf,
+    /// Its permission bits.
+    pub mode: u32,
+}
 
 impl Bundle {
+    /// As [`Bundle::extract`] for each, several at once. When one fails, the files of the others
+    /// are removed again too, and the first failure is returned.
+    pub fn extract_all(&self, wanted: &[Extraction]) -> Result<()> {
+        let mut largest_last: Vec<&Extraction> = wanted.iter().collect();
+        largest_last.sort_by_key(|e| e.entry.size);
+        let waiting = Mutex::new(largest_last);
+        let made = Mutex::new(Vec::new());
+        let work = || -> Result<()> {
+            loop {
+                let next = unpoisoned(&waiting).pop();
+                let Some(next) = next else { return Ok(()) };
+                if let Err(error) = self.extract(next.entry, &next.path, next.mode) {
+                    unpoisoned(&waiting).clear();
+                    return Err(error);
+                }
+                unpoisoned(&made).push(next.path.as_path());
+            }
+        };
+        let done = std::thread::scope(|scope| {
+            let others = AT_ONCE.min(wanted.len()).saturating_sub(1);
+            let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+            let mut done = work();
+            for other in others {
+                match other.join() {
+                    Ok(other) => done = done.and(other),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            done
+        });
+        if done.is_err() {
+            for path in unpoisoned(&made).iter() {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        done
+    }
+
     /// Writes the entry to `path`, a new file made with exactly `mode`. What is hashed is what is
     /// written; a file that does not match its hash, or was not finished, is removed again.
     pub fn extract(&self, entry: &Entry, path: &Path, mode: u32) -> Result<()> {
@@ -90,4 +144,11 @@ impl Bundle {
             entry.compare(hash)
         })
     }
+}
+
+/// A thread that panicked has made its own end known; the list itself is whole.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

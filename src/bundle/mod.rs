@@ -21,6 +21,7 @@ mod tests;
 mod trailer;
 mod writer;
 
+pub use extract::Extraction;
 pub use index::{Entry, Header, Kind};
 pub use reader::Bundle;
 pub use writer::{Plan, Source, write, write_sums};

@@ -229,6 +229,52 @@ fn what_does_not_match_is_taken_away_again() {
     }
 }
 
+#[test]
+fn all_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts: Vec<(String, Vec<u8>)> = (0..9u8)
+        .map(|i| (format!("part{i}"), vec![i; usize::from(i) * 300_000 + 1]))
+        .collect();
+    let mut members: Vec<(&str, Kind, &[u8])> = vec![("runner", Kind::Runner, b"program")];
+    members.extend(
+        parts
+            .iter()
+            .map(|(n, b)| (n.as_str(), Kind::Sbom, b.as_slice())),
+    );
+    let bytes = build(dir.path(), &members);
+    let to = dir.path().join("to");
+    std::fs::create_dir(&to).unwrap();
+    let count = || std::fs::read_dir(&to).unwrap().count();
+    let extract = |bytes: &[u8]| {
+        let bundle = Bundle::open(file(bytes)).unwrap();
+        let wanted = |entry| Extraction {
+            entry,
+            path: to.join(&entry.name),
+            mode: 0o640,
+        };
+        let wanted: Vec<Extraction> = bundle.entries().iter().map(wanted).collect();
+        bundle.extract_all(&wanted)
+    };
+    let last = check(&bytes).unwrap().entry("part8").unwrap().clone();
+    let mut bad = bytes.clone();
+    bad[(last.offset + last.size - 1) as usize] ^= 1;
+    let error = extract(&bad).unwrap_err().to_string();
+    assert!(error.contains("`part8`"), "{error}");
+    assert_eq!(count(), 0);
+    // What was there before is in the way, and stays.
+    std::fs::write(to.join("part0"), "mine").unwrap();
+    assert!(extract(&bytes).is_err());
+    assert_eq!(count(), 1);
+    assert_eq!(std::fs::read(to.join("part0")).unwrap(), b"mine");
+    std::fs::remove_file(to.join("part0")).unwrap();
+    extract(&bytes).unwrap();
+    assert_eq!(count(), 11);
+    for (name, bytes) in &parts {
+        assert!(std::fs::read(to.join(name)).unwrap() == *bytes, "{name}");
+    }
+    assert!(Bundle::open(file(&bytes)).unwrap().extract_all(&[]).is_ok());
+}
+
 /// What may happen to a file on its way.
 #[derive(Debug, Clone)]
 enum Mishap {

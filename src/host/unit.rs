@@ -20,6 +20,7 @@ pub fn text(id: &WorkspaceId) -> String {
             ("%PID%", &show(ws.pid_file())),
             ("%LOG%", &show(ws.log_file())),
             ("%CONF%", &show(ws.omsagent_conf())),
+            ("%ETC%", &show(ws.etc.clone())),
             ("%VAR%", &show(ws.var.clone())),
         ],
     )

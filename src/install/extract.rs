@@ -3,7 +3,7 @@
 
 use super::release;
 use crate::base::files;
-use crate::bundle::{Bundle, Entry, Kind};
+use crate::bundle::{Bundle, Entry, Extraction, Kind};
 use crate::package::Arch;
 use anyhow::{Context, Result, bail};
 use std::fs::OpenOptions;
@@ -16,14 +16,9 @@ const REAL: &str = "100";
 /// Names by which the same packages are asked for.
 const LINKS: [&str; 2] = ["110", "300"];
 
-/// Writes the packages below `cwd`; `progress` gets the bytes of each finished file. The folder
-/// must not exist yet: another user could have made it.
-pub fn extract(
-    bundle: &Bundle,
-    cwd: &Path,
-    pid: u32,
-    progress: &mut dyn FnMut(u64),
-) -> Result<PathBuf> {
+/// Writes the packages below `cwd`. The folder must not exist yet: another user could have made
+/// it.
+pub fn extract(bundle: &Bundle, cwd: &Path, pid: u32) -> Result<PathBuf> {
     let name = &format!("omsbundle.{pid}");
     let top = cwd.join(name);
     let folder = top.join(REAL);
@@ -48,18 +43,19 @@ pub fn extract(
         }
         inside = through;
     }
-    let written = bundle
+    let wanted: Vec<Extraction> = bundle
         .entries()
         .iter()
         .filter(|e| matches!(e.kind, Kind::Deb | Kind::Rpm))
-        .try_for_each(|entry| {
-            let path = inside.join(file_name(entry));
-            bundle
-                .extract(entry, &path, 0o644)
-                .with_context(|| format!("cannot write `{}`", path.display()))?;
-            progress(entry.size);
-            Ok(())
+        .map(|entry| Extraction {
+            entry,
+            path: inside.join(file_name(entry)),
+            mode: 0o644,
         })
+        .collect();
+    let written = bundle
+        .extract_all(&wanted)
+        .with_context(|| format!("cannot write to `{}`", folder.display()))
         .and_then(|()| {
             LINKS.iter().try_for_each(|link| {
                 std::os::unix::fs::symlink(REAL, top.join(link))

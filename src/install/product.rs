@@ -17,9 +17,10 @@ use std::path::PathBuf;
 /// Group of the service account, group of everything it may read, and the account.
 const GROUPS: [&str; 2] = ["omsagent", "omiusers"];
 
-/// Journal, receipts, the list of accounts we made.
+/// Journal, receipts, the list of accounts we made: root's own folder, outside of what the
+/// package or the service account owns.
 pub fn records(layout: &Layout) -> PathBuf {
-    layout.var().join("install")
+    layout.path("/var/lib/omsagent")
 }
 
 fn made_accounts(layout: &Layout) -> PathBuf {
@@ -442,6 +443,7 @@ mod tests {
             "etc/opt/microsoft/omsagent/sysconf",
             "etc/logrotate.d",
             "var/opt/microsoft",
+            "var/lib",
         ] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }

@@ -13,13 +13,23 @@ use std::path::{Path, PathBuf};
 /// Older runs are dropped when the file is larger than this.
 const KEEP: u64 = 256 << 10;
 
-/// Appends to `journal.jsonl` in a folder that is made when the first line is written. Lines wait
-/// in memory as long as the folder above it is not there: that one is the package's to make.
+/// Appends to `journal.jsonl` in a folder that is made when the first line is written.
 pub struct Journal {
     dir: Option<PathBuf>,
     run: String,
     file: Option<File>,
-    waiting: String,
+    made_dir: bool,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every step is applied.
+    Complete,
+    /// Every applied step was taken back.
+    TakenBack,
+    /// Some step could not be taken back.
+    LeftBehind,
 }
 
 #[derive(Serialize)]
@@ -42,7 +52,7 @@ impl Journal {
             dir: Some(dir.to_owned()),
             run: uuid::Uuid::new_v4().simple().to_string(),
             file: None,
-            waiting: String::new(),
+            made_dir: false,
         }
     }
 
@@ -52,7 +62,7 @@ impl Journal {
             dir: None,
             run: String::new(),
             file: None,
-            waiting: String::new(),
+            made_dir: false,
         }
     }
 
@@ -71,11 +81,20 @@ impl Journal {
         let _ = self.write("undo", Some(n), Some(what), None);
     }
 
-    /// The run is over. A journal that never had a line stays unwritten.
-    pub fn finish(&mut self, complete: bool) {
-        if self.file.is_some() || !self.waiting.is_empty() {
-            let event = if complete { "complete" } else { "taken-back" };
-            let _ = self.write(event, None, None, None);
+    /// The run is over. A journal that never had a line stays unwritten; one that was begun by a
+    /// run of which nothing is left goes with it, so that the host is as before.
+    pub fn finish(&mut self, end: End) {
+        if self.file.is_none() {
+            return;
+        }
+        let event = match end {
+            End::Complete => "complete",
+            End::TakenBack => "taken-back",
+            End::LeftBehind => "left-behind",
+        };
+        let _ = self.write(event, None, None, None);
+        if let (End::TakenBack, true, Some(dir)) = (end, self.made_dir, &self.dir) {
+            let _ = std::fs::remove_dir_all(dir);
         }
     }
 
@@ -89,7 +108,8 @@ impl Journal {
         let Some(dir) = self.dir.clone() else {
             return Ok(());
         };
-        if self.file.is_none() && dir.parent().is_some_and(Path::is_dir) {
+        if self.file.is_none() {
+            self.made_dir = !dir.exists();
             self.file = Some(open(&dir)?);
         }
         let line = Line {
@@ -100,10 +120,9 @@ impl Journal {
             what,
             state,
         };
-        self.waiting.push_str(&serde_json::to_string(&line)?);
-        self.waiting.push('\n');
+        let mut text = serde_json::to_string(&line)?;
+        text.push('\n');
         if let Some(file) = &mut self.file {
-            let text = std::mem::take(&mut self.waiting);
             file.write_all(text.as_bytes())
                 .and_then(|()| file.sync_data())
                 .with_context(|| format!("cannot write the journal in `{}`", dir.display()))?;
@@ -114,6 +133,9 @@ impl Journal {
 
 fn open(dir: &Path) -> Result<File> {
     let what = || format!("cannot write the journal in `{}`", dir.display());
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent).with_context(what)?;
+    }
     files::make_dir(dir, Look::owned(0o700, Owner::ROOT)).with_context(what)?;
     let path = dir.join("journal.jsonl");
     if std::fs::symlink_metadata(&path).is_ok_and(|m| m.len() > KEEP) {
@@ -126,7 +148,6 @@ fn open(dir: &Path) -> Result<File> {
         .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC)
         .open(&path)
         .with_context(what)?;
-    // The folder may have been another account's before (the original agent's was).
     if !file.metadata().is_ok_and(|m| m.is_file()) {
         bail!("{}: `{}` is not a file", what(), path.display());
     }
@@ -136,25 +157,6 @@ fn open(dir: &Path) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_wait_for_the_folder_above() {
-        let dir = tempfile::tempdir().unwrap();
-        let above = dir.path().join("var");
-        let mut journal = Journal::at(&above.join("install"));
-        journal.begin(0, "one").unwrap();
-        assert!(!above.exists(), "nothing is made that was not there");
-        std::fs::create_dir(&above).unwrap();
-        journal.end(0, State::Done).unwrap();
-        journal.finish(true);
-        let text = std::fs::read_to_string(above.join("install/journal.jsonl")).unwrap();
-        let events: Vec<bool> = ["begin", "end", "complete"]
-            .iter()
-            .zip(text.lines())
-            .map(|(event, line)| line.contains(&format!("\"event\":\"{event}\"")))
-            .collect();
-        assert_eq!(events, [true; 3], "{text}");
-    }
 
     #[test]
     fn a_planted_pipe_does_not_hold_us() {

@@ -6,7 +6,7 @@ pub mod lock;
 pub mod steps;
 
 use anyhow::Result;
-use journal::Journal;
+use journal::{End, Journal};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where the lines go that a person sees while a plan runs. The doors implement it.
@@ -134,7 +134,7 @@ impl Plan {
         }
         let Some((step, source)) = failure else {
             let changed = states.contains(&State::Done);
-            journal.finish(true);
+            journal.finish(End::Complete);
             return Ok(Finished { changed });
         };
         let mut left_behind = Vec::new();
@@ -148,7 +148,11 @@ impl Plan {
                 Err(e) => left_behind.push(format!("{}: {e:#}", step.describe())),
             }
         }
-        journal.finish(false);
+        journal.finish(if left_behind.is_empty() {
+            End::TakenBack
+        } else {
+            End::LeftBehind
+        });
         Err(Broken {
             step,
             source,
@@ -234,7 +238,7 @@ mod tests {
         }
     }
 
-    fn plan(log: &Rc<RefCell<Vec<String>>>, steps: &[(&'static str, bool, bool)]) -> Plan {
+    fn plan_of(log: &Rc<RefCell<Vec<String>>>, steps: &[(&'static str, bool, bool)]) -> Plan {
         let mut plan = Plan::new();
         for (name, satisfied, fails) in steps {
             plan.push(Trace {
@@ -250,7 +254,7 @@ mod tests {
     #[test]
     fn a_failure_takes_back_what_was_done_newest_first_and_nothing_else() {
         let log = Rc::default();
-        let plan = plan(
+        let plan = plan_of(
             &log,
             &[
                 ("a", false, false),
@@ -268,6 +272,11 @@ mod tests {
         assert!(broken.left_behind.is_empty());
         let text = std::fs::read_to_string(dir.path().join("journal.jsonl")).unwrap();
         assert!(text.contains(r#""event":"begin""#) && text.contains("taken-back"));
+        // A folder that this run made does not outlive what was taken back.
+        let fresh = dir.path().join("fresh");
+        let failing = plan_of(&Rc::default(), &[("x", false, true)]);
+        let _ = failing.run(&mut Journal::at(&fresh), &mut Kept::default());
+        assert!(!fresh.exists());
     }
 
     #[test]
@@ -275,7 +284,7 @@ mod tests {
         let log = Rc::default();
         let dir = tempfile::tempdir().unwrap();
         let mut journal = Journal::at(&dir.path().join("none"));
-        let done = plan(&log, &[("there", true, false)])
+        let done = plan_of(&log, &[("there", true, false)])
             .run(&mut journal, &mut Kept::default())
             .unwrap();
         assert!(!done.changed);

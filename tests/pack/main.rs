@@ -7,3 +7,4 @@ mod bundle;
 mod packages;
 mod stub;
 mod tools;
+mod trial;

@@ -17,6 +17,7 @@ make_root() {
         cp "$(readlink -f "$base/usr/bin/$f")" "$R/usr/bin/$f"
         chroot "$base" ldd "/usr/bin/$f" | grep -oE '/[^ ]+' | while read -r lib; do mkdir -p "$R/$(dirname "$lib")"; cp -nL "$base$lib" "$R$lib"; done
     done
+    cp -L "$base/sbin/ldconfig" "$R/sbin/"      # dpkg refuses to work without
     cp -r "$base/usr/share/dpkg/." "$R/usr/share/dpkg/"
     touch "$R/var/lib/dpkg/status" "$R/var/lib/dpkg/available"
     printf 'root:x:0:0:root:/root:/bin/sh\n' >"$R/etc/passwd"; printf 'root:x:0:\n' >"$R/etc/group"
@@ -40,20 +41,23 @@ extract() {
     in_root 'cd /root/x/omsbundle.*/100 && /usr/bin/dpkg-deb -I omsagent-2.0.0-1.universal.x64.deb | grep -q "Package: omsagent"'
     in_root 'rm -r /root/x'
 }
-install() {
+before() {
     find "$R" -xdev -path "$R/proc" -prune -o -print | sort >"$WORK/before"; cp "$R/etc/passwd" "$WORK/passwd"; cp "$R/etc/group" "$WORK/group"
+}
+as_before() {
+    find "$R" -xdev -path "$R/proc" -prune -o -print | sort >"$WORK/after"
+    # dpkg's own books and logs, shadow's backups, and /run, which does not outlive a boot
+    diff "$WORK/before" "$WORK/after" | grep '^[<>]' | grep -vE '/var/lib/dpkg/|/var/log/|^[<>] '"$R"'/run/|/etc/(passwd|group|shadow)-$|/etc/(gshadow|\.pwd\.lock)' >"$WORK/rest" || true
+    cat "$WORK/rest"; [ ! -s "$WORK/rest" ]
+    cmp "$WORK/passwd" "$R/etc/passwd"; cmp "$WORK/group" "$R/etc/group"
+}
+install() {
     exits 0 in_root 'sh ./b.sh --install'
     in_root '/usr/bin/dpkg-query -W -f "\${db:Status-Status} \${Version}\n" omsagent' | tee "$WORK/version"
     said '^installed 2\.0\.0-1$' "$WORK/version"
     in_root 'grep -q ^omsagent: /etc/passwd && grep -q ^omiusers: /etc/group && sh /opt/microsoft/omsagent/bin/omsadmin.sh -l | grep "No Workspace"'
 }
-purge() {
-    exits 0 in_root 'sh ./b.sh --purge'
-    find "$R" -xdev -path "$R/proc" -prune -o -print | sort >"$WORK/after"
-    diff "$WORK/before" "$WORK/after" | grep '^[<>]' | grep -vE '/var/lib/dpkg/|/var/log/|/etc/(passwd|group|shadow)-$|/etc/(gshadow|\.pwd\.lock)' >"$WORK/rest" || true
-    cat "$WORK/rest"; [ ! -s "$WORK/rest" ]
-    cmp "$WORK/passwd" "$R/etc/passwd"; cmp "$WORK/group" "$R/etc/group"
-}
+purge() { exits 0 in_root 'sh ./b.sh --purge'; as_before; }
 no_package_manager() {
     local mode
     mkdir "$WORK/hidden"; mv "$R"/usr/bin/dpkg* "$WORK/hidden/"
@@ -70,6 +74,7 @@ case_ 'nothing but busybox and dpkg' nothing_else
 case_ '--help, --version' help
 case_ '--version-check' version_check
 case_ '--extract' extract
-case_ '--install' install
+before
+case_ '--install, where nothing makes accounts but the product itself' install
 case_ '--purge' purge
 case_ 'neither dpkg nor rpm: 66' no_package_manager

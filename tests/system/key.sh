@@ -69,7 +69,7 @@ traced() {
     grep -F -f "$WORK/k/pattern" "$WORK/trace" | cut -c1-300 >"$WORK/seen" || true
     case $way in
         # sh, the stub's probe run and the exec of the runner carry what the user typed
-        argv) grep -vE '^[0-9]+ execve\("[^"]*/(sh|dash|bash|omsbundle)",' "$WORK/seen" >"$WORK/unwanted" || true;;
+        argv) grep -vE '^[0-9]+ +execve\("[^"]*/(sh|dash|bash|omsbundle)",' "$WORK/seen" >"$WORK/unwanted" || true;;
         # the environment is the way itself up to the runner; its children (packages' scripts, tools) get none
         env) first=$(grep -n 'omsbundle' "$WORK/trace" | tail -n 1 | cut -d: -f1)
              tail -n +$((first + 1)) "$WORK/trace" | grep -F -f "$WORK/k/pattern" | cut -c1-300 >"$WORK/unwanted" || true;;
@@ -82,9 +82,9 @@ purge() { bundle $name --purge >"$OUT" 2>&1 || { cat "$OUT"; return 1; }; }
 
 onboarding_file() {
     # The one documented place: there before, gone after.
-    sh_ $name "umask 077; { echo WORKSPACE_ID=$WS; echo SHARED_KEY=\$(cat /mnt/k/key); echo OMS_DOMAIN=$DOMAIN; echo CA_FILE=/mnt/k/ca.pem; } >/etc/omsagent-onboard.conf"
+    sh_ $name "umask 077; { echo WORKSPACE_ID=$WS; echo SHARED_KEY=\$(cat /mnt/k/key); echo URL_TLD=$DOMAIN; echo CA_FILE=/mnt/k/ca.pem; } >/etc/omsagent-onboard.conf"
     bundle $name --upgrade >"$OUT" 2>&1 || { cat "$OUT"; return 1; }
-    sh_ $name "systemctl is-active $(agent_unit)"
+    sh_ $name "systemctl is-active $(agent_unit)" || { cat "$OUT"; sh_ $name "journalctl -u rsyslog -u $(agent_unit) --no-pager | tail -n 30; cat /var/opt/microsoft/omsagent/$WS/log/omsagent.log"; return 1; }
     no sh_ $name 'test -e /etc/omsagent-onboard.conf'
     nowhere
 }

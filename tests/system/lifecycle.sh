@@ -119,7 +119,7 @@ remove_keeps_the_workspace() {
     said 'OMS agent shell bundle exiting with status code 0'
     no sh_ $name 'getent passwd omsagent || getent group omsagent'
     no sh_ $name "systemctl cat $(agent_unit)"
-    no sh_ $name 'pgrep -af /opt/microsoft'
+    no sh_ $name 'pgrep -af "[/]opt/microsoft"'
     sh_ $name "test -s /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf && test -s /etc/opt/microsoft/omsagent/$WS/certs/oms.key"
     no sh_ $name 'ls /etc/sudoers.d/omsagent /etc/rsyslog.d/95-omsagent.conf /opt/microsoft/omsagent/bin'
     sh_ $name 'visudo -cq'

@@ -20,7 +20,7 @@ NOWS=99999999-8888-7777-6666-555555555555
 WORK=$(mktemp -d "${TMPDIR:-/var/tmp}/omsagent-test.XXXXXX")
 chmod 755 "$WORK"
 INSTANCES=()
-HUB_PID='' HUB_DATA='' HUB_BINARY=$BINARY
+HUB_DATA='' HUB_BINARY=$BINARY
 
 # The secrets folder is shown inside as /mnt/k: a key reaches the system under test through files, never through argv.
 mkdir -p "$WORK/k"
@@ -72,27 +72,30 @@ hub_make() {
         { cat "$WORK/hub-add" >&2; stage_broken 'the hub took no workspace'; }
 }
 
-# hub_start NAME [PREFIX COMMAND...]: serve in NAME's network; the prefix (env, faketime) goes before the program.
+# hub_start NAME [PREFIX COMMAND...]: serve in NAME's network, and nowhere else any more; the prefix (env, faketime) goes before the program.
 hub_start() {
     local name=$1; shift
+    hub_stop
     [ -n "$HUB_DATA" ] || hub_make
     "$RIG/netexec" "$name" -- "$@" "$HUB_BINARY" hub serve --data "$HUB_DATA" --listen 127.0.0.1:443 --domain "$DOMAIN" >>"$WORK/hub.log" 2>&1 &
-    HUB_PID=$!
-    local i
+    local pid=$! i
+    echo "$pid" >"$WORK/hub.pid"
     for i in $(seq 1 100); do
         ! "$RIG/netexec" "$name" -- ss -Hltn 'sport = :443' | grep -q . || break
-        kill -0 "$HUB_PID" 2>/dev/null || break
+        kill -0 "$pid" 2>/dev/null || break
         sleep 0.1
     done
-    if [ "$i" = 100 ] || ! kill -0 "$HUB_PID" 2>/dev/null; then
+    if [ "$i" = 100 ] || ! kill -0 "$pid" 2>/dev/null; then
         sed 's/^/hub: /' "$WORK/hub.log" >&2; stage_broken 'the hub does not serve'
     fi
     cp "$HUB_DATA/ca/ca.pem" "$WORK/k/ca.pem"
 }
 hub_stop() {
-    [ -n "$HUB_PID" ] || return 0
-    kill "$HUB_PID" 2>/dev/null; wait "$HUB_PID" 2>/dev/null
-    HUB_PID=''
+    local pid; pid=$(cat "$WORK/hub.pid" 2>/dev/null) || return 0
+    rm -f "$WORK/hub.pid"
+    kill "$pid" 2>/dev/null || return 0
+    for _ in $(seq 1 100); do kill -0 "$pid" 2>/dev/null || return 0; sleep 0.05; done
+    kill -KILL "$pid" 2>/dev/null || true
 }
 hub_query() { hub query --data "$HUB_DATA" "$1"; }
 # upgrade_args: what a user with a private hub types.

@@ -8,6 +8,7 @@
 
 pub mod frame;
 mod mark;
+mod recovery;
 mod segment;
 
 use anyhow::{Context, Result, bail};
@@ -115,7 +116,7 @@ impl Queue {
             bail!("{}: another agent is using it", what());
         };
         let (mut mark, stored) = Mark::open(&dir.join("delivered")).with_context(what)?;
-        let (mut segments, torn, mut next_seq) = recover(dir).with_context(what)?;
+        let (mut segments, torn, mut next_seq) = recovery::recover(dir).with_context(what)?;
         let mut delivered = Position::default();
         if let Some((position, seq)) = stored {
             next_seq = next_seq.max(seq);
@@ -281,7 +282,10 @@ impl Queue {
             let from = if id == start.segment { start.offset } else { 0 };
             let mut reader = match Reader::open(&segment::path(&self.dir, id), from, bytes) {
                 Ok(reader) => reader,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue, // dropped meanwhile
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    batch.skipped += self.vanished(id);
+                    continue;
+                }
                 Err(e) => return Err(e),
             };
             while let Some(read) = reader.next()? {
@@ -313,6 +317,24 @@ impl Queue {
         }
         let something = batch.count > 0 || batch.skipped > 0;
         Ok(something.then_some(batch))
+    }
+
+    /// The file of a segment is gone. Bytes lost with it: none if we dropped it ourselves
+    /// meanwhile; else somebody removed it, and what would still be written to it goes to a new one.
+    fn vanished(&self, id: u64) -> u64 {
+        let mut state = self.lock();
+        let Some(at) = state.segments.iter().position(|s| s.id == id) else {
+            return 0;
+        };
+        if at + 1 == state.segments.len() {
+            state.writer = None;
+        }
+        let before = state.waiting;
+        if let Some(gone) = state.segments.remove(at) {
+            state.counts.bytes = state.counts.bytes.saturating_sub(gone.bytes);
+        }
+        self.recount(&mut state);
+        before.saturating_sub(state.waiting)
     }
 
     /// The far end has taken this batch: it is removed, now or with the rest of its segment.
@@ -481,42 +503,6 @@ fn remove(dir: &Path, gone: Option<Segment>) {
 /// A panic elsewhere does not make the data worse.
 fn recovered<T>(result: Result<T, PoisonError<T>>) -> T {
     result.unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The segments of a folder, oldest first, the newest cut to its sound part; how many bytes were
-/// cut; the next free frame number.
-fn recover(dir: &Path) -> io::Result<(VecDeque<Segment>, u64, u64)> {
-    let mut segments = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if let Some(id) = segment::id_of(&entry.file_name().to_string_lossy())
-            && entry.file_type()?.is_file()
-        {
-            let bytes = entry.metadata()?.len();
-            segments.push(Segment { id, bytes });
-        }
-    }
-    segments.sort_by_key(|s| s.id);
-    let mut torn = 0;
-    let mut next_seq = 0;
-    if let Some(mut newest) = segments.pop() {
-        let path = segment::path(dir, newest.id);
-        let extent = segment::measure(&path, newest.bytes)?;
-        next_seq = extent.next_seq.unwrap_or(newest.id + 1);
-        let valid = extent.valid.min(newest.bytes);
-        if extent.next_seq.is_none() {
-            torn = newest.bytes.saturating_sub(MARK.len() as u64);
-            std::fs::remove_file(&path)?;
-        } else {
-            torn = newest.bytes - valid;
-            if torn > 0 {
-                OpenOptions::new().write(true).open(&path)?.set_len(valid)?;
-            }
-            newest.bytes = valid;
-            segments.push(newest);
-        }
-    }
-    Ok((segments.into(), torn, next_seq))
 }
 
 #[cfg(test)]

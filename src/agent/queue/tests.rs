@@ -242,6 +242,24 @@ fn a_frame_that_cannot_be_written_keeps_its_items() {
 }
 
 #[test]
+fn files_removed_behind_our_back_are_told_and_the_queue_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = Queue::open(dir.path(), 1 << 20).unwrap();
+    put(&queue, &SYSLOG, &["{1}"]);
+    for path in segments(dir.path()) {
+        std::fs::remove_file(path).unwrap();
+    }
+    let batch = queue.read(100).unwrap().unwrap();
+    assert!(batch.count == 0 && batch.skipped > 0);
+    queue.delivered(&batch).unwrap();
+    assert_eq!(queue.waiting(), 0);
+    assert!(queue.read(100).unwrap().is_none());
+    put(&queue, &SYSLOG, &["{2}"]);
+    put(&queue, &SYSLOG, &["{3}"]);
+    assert_eq!(all(&queue), "{2},{3}");
+}
+
+#[test]
 fn waiting_ends_with_data_with_age_and_with_stop() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let dir = tempfile::tempdir().unwrap();

@@ -57,13 +57,14 @@ pub enum NoMatch {
     Short,
 }
 
-/// Takes one line apart. Only its first line counts; `default_priority` is for lines without one.
+/// Takes one message apart; `default_priority` is for those without one. Of an RFC 3164 message
+/// only the first line counts, as with the original; one of RFC 5424 is kept whole.
 pub fn parse<'l>(
     line: &'l [u8],
     default_priority: Option<u32>,
     zone: &mut Zone,
 ) -> Result<Message<'l>, NoMatch> {
-    let line = first_line(line);
+    let line = without_end(line);
     let (priority, rest) = match (priority(line), default_priority) {
         (Some(split), _) => split,
         (None, Some(code)) => (code, line),
@@ -87,7 +88,8 @@ pub fn parse<'l>(
     if let Some(rest) = version(rest) {
         return rfc5424(rest, blank, zone);
     }
-    let (stamp, rest) = stamp::read(rest).ok_or(NoMatch::Time)?;
+    let rest = rest.split(|&b| b == b'\n').next().unwrap_or(rest);
+    let (stamp, rest) = stamp::read(without_end(rest)).ok_or(NoMatch::Time)?;
     let time = zone.resolve(stamp).ok_or(NoMatch::Time)?;
     rfc3164(
         rest,
@@ -98,10 +100,9 @@ pub fn parse<'l>(
     )
 }
 
-/// Up to the first line end; a trailing NUL or carriage return is a line end too.
-fn first_line(line: &[u8]) -> &[u8] {
-    let line = line.split(|&b| b == b'\n').next().unwrap_or(line);
-    let end = line.iter().rposition(|b| !matches!(b, b'\r' | 0));
+/// Without a trailing line end; a NUL is one too.
+fn without_end(line: &[u8]) -> &[u8] {
+    let end = line.iter().rposition(|b| !matches!(b, b'\n' | b'\r' | 0));
     &line[..end.map_or(0, |i| i + 1)]
 }
 

@@ -153,6 +153,10 @@ fn rfc5424_lines() {
             "<165>1 2031-08-09T10:11:12.003Z h evntslog - ID47 [a@1 b=\"c\\\"]\" d=\"e\"][f] \u{feff}text",
             "local4.notice|08-09T10:11:12|h|evntslog|-|text",
         ),
+        (
+            "<34>1 2031-08-09T10:11:12Z h su 77 - - one\ntwo\n",
+            "auth.crit|08-09T10:11:12|h|su|77|one\ntwo",
+        ),
         ("<13>1 - - - - - - x", "user.notice|-||||x"),
         (
             "<13>1 2031-08-09T10:11:12Z h app - - -",

@@ -203,9 +203,9 @@ fn take_away(host: &Host, mode: Mode, dry_run: bool) -> u8 {
 
 fn look_inside(host: &Host, bundle: &Bundle, mode: Mode) -> u8 {
     let done = match mode {
-        Mode::Extract => std::env::current_dir().map_err(Into::into).and_then(|cwd| {
-            extract::extract(bundle, &cwd, std::process::id(), &mut |_| {}).map(|_| ())
-        }),
+        Mode::Extract => std::env::current_dir()
+            .map_err(Into::into)
+            .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()).map(|_| ())),
         _ => deploy::version_rows(host).map(|rows| rows.iter().for_each(|row| out!("{row}"))),
     };
     match done {

@@ -80,6 +80,70 @@ fn parse(text: &str) -> Result<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::manifest::{Manifest, tests::SMALL};
+    use crate::package::{Build, deb};
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn package() -> Vec<u8> {
+        let build = Build {
+            arch: Arch::Aarch64,
+            label: "2.0.0-1",
+            time: 0,
+        };
+        let manifest = Manifest::parse(SMALL, "".into()).unwrap();
+        deb::write(&manifest, &build, std::path::Path::new("none")).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Identity> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes)?;
+        identify(&file)
+    }
+
+    /// A package whose control archive is made of these bytes.
+    fn with_control(plain: &[u8]) -> Vec<u8> {
+        let packed = crate::package::gzip(plain).unwrap();
+        ar::write(&[("control.tar.gz", packed.as_slice())], 0).unwrap()
+    }
+
+    #[test]
+    fn how_much_at_the_limit_and_past_it() {
+        let identity = read(&package()).unwrap();
+        assert_eq!(
+            (identity.arch_word.as_str(), identity.arch),
+            ("arm64", Some(Arch::Aarch64))
+        );
+        let error = |n: usize| format!("{:#}", read(&with_control(&vec![0; n])).unwrap_err());
+        assert!(error(CONTROL_LIMIT).contains("has no `control`"));
+        assert!(error(CONTROL_LIMIT + 1).contains("unpacks to more"));
+        let fields = |n: u64| {
+            let mut archive = tar::Builder::new(Vec::new());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(n);
+            let text = format!("Package: {}\n", "x".repeat(n as usize - 10));
+            archive
+                .append_data(&mut header, "control", text.as_bytes())
+                .unwrap();
+            let archive = archive.into_inner().unwrap();
+            format!("{:#}", read(&with_control(&archive)).unwrap_err())
+        };
+        assert!(fields(FIELDS_LIMIT).contains("has no Architecture"));
+        assert!(fields(FIELDS_LIMIT + 1).contains("larger than"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_bring_it_down(at in any::<prop::sample::Index>(), with: [u8; 4], cut: bool) {
+            let mut bytes = package();
+            let at = at.index(bytes.len() - 4);
+            bytes[at..at + 4].copy_from_slice(&with);
+            if cut {
+                bytes.truncate(at);
+            }
+            let _ = read(&bytes);
+        }
+    }
 
     #[test]
     fn fields_and_continued_lines() {

@@ -89,3 +89,57 @@ fn be(bytes: &[u8], at: usize) -> Option<u32> {
     let word = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_be_bytes(word.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::package::manifest::{Manifest, tests::SMALL};
+    use crate::package::{Build, rpm};
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn package() -> Vec<u8> {
+        let build = Build {
+            arch: Arch::X86_64,
+            label: "2.0.0-1",
+            time: 0,
+        };
+        let manifest = Manifest::parse(SMALL, "".into()).unwrap();
+        rpm::write(&manifest, &build, std::path::Path::new("none")).unwrap()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Identity> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes)?;
+        identify(&file)
+    }
+
+    #[test]
+    fn how_much_at_the_limit_and_past_it() {
+        let good = package();
+        assert_eq!(read(&good).unwrap().version, "2.0.0-1");
+        for (at, limit) in [(8, ENTRY_LIMIT), (12, DATA_LIMIT)] {
+            let error = |n: usize| {
+                let mut bad = good.clone();
+                bad[LEAD + at..LEAD + at + 4].copy_from_slice(&(n as u32).to_be_bytes());
+                format!("{:#}", read(&bad).unwrap_err())
+            };
+            assert!(error(limit).contains("cut off"), "{}", error(limit));
+            assert!(error(limit + 1).contains("more than are read"));
+            assert!(error(u32::MAX as usize).contains("more than are read"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_bring_it_down(at in any::<prop::sample::Index>(), with: [u8; 4], cut: bool) {
+            let mut bytes = package();
+            let at = at.index(bytes.len() - 4);
+            bytes[at..at + 4].copy_from_slice(&with);
+            if cut {
+                bytes.truncate(at);
+            }
+            let _ = read(&bytes);
+        }
+    }
+}

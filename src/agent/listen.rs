@@ -1,0 +1,135 @@
+//! The sockets that messages come in by.
+
+use crate::agent::config::Syslog;
+use log::{info, warn};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+
+/// Asked of the kernel for datagrams that wait; it gives at most `net.core.rmem_max`.
+const DATAGRAM_BUFFER: usize = 8 << 20;
+/// Free ports tried when the configuration says port 0.
+const TRIES: usize = 16;
+
+/// Bound sockets, each with the number of its source.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// Datagrams.
+    pub udp: Vec<(UdpSocket, usize)>,
+    /// Streams.
+    pub tcp: Vec<(TcpListener, usize)>,
+}
+
+/// Why a source cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Someone else has the port.
+    #[error(
+        "{place}: port {port} ({protocol}) on {address} is in use by another program: `ss -{letter}lnp 'sport = :{port}'` names it; stop it, or choose another `port` here and in the syslog daemon's configuration"
+    )]
+    Busy {
+        /// File and line of the source.
+        place: String,
+        /// UDP or TCP.
+        protocol: &'static str,
+        /// For `ss`.
+        letter: char,
+        /// The address.
+        address: String,
+        /// The port.
+        port: u16,
+    },
+    /// Anything else.
+    #[error("{place}: cannot listen on {address} ({protocol}): {reason}")]
+    Other {
+        /// File and line of the source.
+        place: String,
+        /// UDP or TCP.
+        protocol: &'static str,
+        /// Address and port.
+        address: SocketAddr,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+/// Binds every source. A source that asks for UDP also listens on TCP at the same port, where
+/// that is free.
+pub fn bind(sources: &[Syslog]) -> Result<Sockets, ListenError> {
+    let mut sockets = Sockets::default();
+    for (number, source) in sources.iter().enumerate() {
+        let (udp, tcp) = bind_one(source)?;
+        let address = udp
+            .as_ref()
+            .map(|s| s.local_addr())
+            .or(tcp.as_ref().map(|s| s.local_addr()));
+        if let Some(Ok(address)) = address {
+            let kinds = match (&udp, &tcp) {
+                (Some(_), Some(_)) => "udp, tcp",
+                (Some(_), None) => "udp",
+                _ => "tcp",
+            };
+            info!("listening for syslog on {address} ({kinds})");
+        }
+        sockets.udp.extend(udp.map(|s| (s, number)));
+        sockets.tcp.extend(tcp.map(|s| (s, number)));
+    }
+    Ok(sockets)
+}
+
+fn bind_one(source: &Syslog) -> Result<(Option<UdpSocket>, Option<TcpListener>), ListenError> {
+    let at = |port| SocketAddr::new(source.bind, port);
+    if !source.udp {
+        let listener = stream(at(source.port)).map_err(|e| failed(source, "TCP", e))?;
+        return Ok((None, Some(listener)));
+    }
+    for last in (0..TRIES).map(|i| i + 1 == TRIES) {
+        let socket = datagrams(at(source.port)).map_err(|e| failed(source, "UDP", e))?;
+        let port = socket.local_addr().map_or(source.port, |a| a.port());
+        match stream(at(port)) {
+            Ok(listener) => return Ok((Some(socket), Some(listener))),
+            // A free UDP port whose TCP port is taken: another one.
+            Err(_) if source.port == 0 && !last => {}
+            Err(error) => {
+                warn!(
+                    "{}; UDP works",
+                    failed(source, "TCP", error).to_string().trim_end()
+                );
+                return Ok((Some(socket), None));
+            }
+        }
+    }
+    Ok((None, None))
+}
+
+fn datagrams(address: SocketAddr) -> std::io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    // Best effort: the default holds some hundred lines.
+    let _ =
+        nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::RcvBuf, &DATAGRAM_BUFFER);
+    Ok(socket)
+}
+
+fn stream(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn failed(source: &Syslog, protocol: &'static str, error: std::io::Error) -> ListenError {
+    match error.kind() {
+        ErrorKind::AddrInUse => ListenError::Busy {
+            place: source.place.clone(),
+            protocol,
+            letter: if protocol == "UDP" { 'u' } else { 't' },
+            address: source.bind.to_string(),
+            port: source.port,
+        },
+        _ => ListenError::Other {
+            place: source.place.clone(),
+            protocol,
+            address: SocketAddr::new(source.bind, source.port),
+            reason: error.to_string(),
+        },
+    }
+}

@@ -1,0 +1,445 @@
+//! The agent's life: configuration, queues, sockets, threads, signals, end.
+
+use crate::agent::config::{Note, Route, Settings};
+use crate::agent::heartbeat::{self, Facts};
+use crate::agent::hosts;
+use crate::agent::ingest::Ingest;
+use crate::agent::link::Common;
+use crate::agent::listen;
+use crate::agent::notify::Notify;
+use crate::agent::output::{Control, Sender};
+use crate::agent::queue::Queue;
+use crate::agent::queue::frame::Frame;
+use crate::agent::status::StatusFile;
+use crate::agent::topology::TopologyHeartbeat;
+use crate::base::files;
+use crate::host::layout::Layout;
+use crate::settings::fluent;
+use anyhow::{Context, Result};
+use log::{error, info, warn};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// What was appended is on the disk after this time at the latest.
+const SYNC_AFTER: Duration = Duration::from_secs(1);
+/// Senders get this long to end; a request in flight is not waited for, its data stays queued.
+const SENDER_GRACE: Duration = Duration::from_millis(300);
+/// Stack of the thread that reads.
+const INGEST_STACK: usize = 256 << 10;
+/// Stack of a thread that speaks TLS.
+const SENDER_STACK: usize = 512 << 10;
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// omsagent.conf.
+    pub config: PathBuf,
+    /// Where to write the process id.
+    pub pid_file: Option<PathBuf>,
+    /// For queues whose output names no place.
+    pub state: PathBuf,
+    /// For `ODSIngestion.status`.
+    pub status: PathBuf,
+    /// CAs trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Where the host's files are.
+    pub layout: Layout,
+}
+
+/// Runs until SIGTERM or SIGINT. The log must be installed already.
+pub fn run(request: &Request) -> Result<()> {
+    let signals = Signals::listen()?;
+    let notify = Notify::from_environment();
+    let document = fluent::load(&request.config)?;
+    let settings = Arc::new(Settings::from_document(&document, &request.state)?);
+    drop(document);
+    info!(
+        "omsagent {} starts with `{}`",
+        env!("CARGO_PKG_VERSION"),
+        request.config.display()
+    );
+    for note in &settings.notes {
+        match note {
+            Note::Warning(text) => warn!("{text}"),
+            Note::Info(text) => info!("{text}"),
+        }
+    }
+    if nix::unistd::geteuid().is_root() {
+        warn!("running as root: nothing here needs it; the unit runs it as user omsagent");
+    }
+    let queues = open_queues(&settings)?;
+    let sockets = listen::bind(&settings.syslog)?;
+    let _pid_file = request
+        .pid_file
+        .as_deref()
+        .map(PidFile::write)
+        .transpose()?;
+
+    let control = Arc::new(Control::default());
+    let common = Common {
+        version: heartbeat::data_version(&request.layout.installinfo()),
+        ca_file: request.ca_file.clone(),
+    };
+    let senders = start_senders(&settings, &queues, &control, &common, &request.status)?;
+    let callers = start_topology(&settings, &control, &common, &request.layout)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stop_reading, wake) = UnixStream::pair().context("cannot make a socket pair")?;
+    let dirty = Arc::new(Dirty::new(signals.writer.try_clone()?));
+    let reader = {
+        let dirty = Arc::clone(&dirty);
+        let ingest = Ingest::new(
+            Arc::clone(&settings),
+            sockets,
+            &queues,
+            OwnedFd::from(wake),
+            Arc::clone(&stop),
+            Box::new(move || dirty.mark()),
+        );
+        thread("ingest", INGEST_STACK, move || ingest.run())?
+    };
+    notify.ready();
+    info!("ready");
+
+    let mut watch = Watch {
+        beats: Beats::new(&settings, &request.layout),
+        queues: &queues,
+        dirty: &dirty,
+        sync_at: None,
+        notify: &notify,
+        alive_at: notify.interval().map(|_| Instant::now()),
+    };
+    while !signals.terminate.load(Ordering::SeqCst) {
+        watch.work();
+        signals.wait(watch.next());
+        if signals.reload.swap(false, Ordering::SeqCst) {
+            info!(
+                "reloading certificate, omsadmin.conf and proxy.conf; omsagent.conf is read at the next start"
+            );
+            control.reload();
+            queues.iter().for_each(|q| q.wake());
+        }
+    }
+
+    notify.stopping();
+    info!("stopping");
+    stop.store(true, Ordering::SeqCst);
+    let _ = (&stop_reading).write_all(b"x");
+    control.stop();
+    queues.iter().for_each(|q| q.wake());
+    callers.iter().for_each(|c| c.thread().unpark());
+    let _ = reader.join();
+    let until = Instant::now() + SENDER_GRACE;
+    while senders.iter().any(|s| !s.is_finished()) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for queue in &queues {
+        if let Err(error) = queue.sync() {
+            error!("cannot sync the queue `{}`: {error}", queue.dir().display());
+        }
+        let counts = queue.counts();
+        info!(
+            "queue `{}`: {} items taken in, {} delivered, {} dropped, {} bytes wait for the next start",
+            queue.dir().display(),
+            counts.appended,
+            counts.delivered,
+            counts.dropped,
+            queue.waiting()
+        );
+    }
+    info!("stopped");
+    log::logger().flush();
+    Ok(())
+}
+
+fn open_queues(settings: &Settings) -> Result<Vec<Arc<Queue>>> {
+    let mut queues = Vec::new();
+    for output in &settings.outputs {
+        let (queue, recovery) =
+            Queue::open(&output.queue, output.limit).with_context(|| output.place.clone())?;
+        if recovery.waiting > 0 {
+            info!(
+                "{} bytes wait in the queue `{}` since the last run",
+                recovery.waiting,
+                output.queue.display()
+            );
+        }
+        if recovery.torn > 0 {
+            warn!(
+                "the queue `{}` ended in a half-written record (crash or power cut): {} bytes were cut off",
+                output.queue.display(),
+                recovery.torn
+            );
+        }
+        queues.push(Arc::new(queue));
+    }
+    Ok(queues)
+}
+
+fn start_senders(
+    settings: &Settings,
+    queues: &[Arc<Queue>],
+    control: &Arc<Control>,
+    common: &Common,
+    status: &Path,
+) -> Result<Vec<JoinHandle<()>>> {
+    let status = Arc::new(StatusFile::new(status.to_owned()));
+    let pairs = settings.outputs.iter().zip(queues).enumerate();
+    pairs
+        .map(|(number, (output, queue))| {
+            let sender = Sender::new(
+                output.clone(),
+                common.clone(),
+                Arc::clone(queue),
+                Arc::clone(control),
+                Arc::clone(&status),
+            );
+            thread(&format!("output{number}"), SENDER_STACK, move || {
+                sender.run()
+            })
+        })
+        .collect()
+}
+
+fn start_topology(
+    settings: &Settings,
+    control: &Arc<Control>,
+    common: &Common,
+    layout: &Layout,
+) -> Result<Vec<JoinHandle<()>>> {
+    let configs = settings.topology.iter();
+    configs
+        .map(|config| {
+            let caller = TopologyHeartbeat::new(
+                config.clone(),
+                common.clone(),
+                layout.clone(),
+                Arc::clone(control),
+            );
+            thread("topology", SENDER_STACK, move || caller.run())
+        })
+        .collect()
+}
+
+fn thread(
+    name: &str,
+    stack: usize,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(stack)
+        .spawn(work)
+        .with_context(|| format!("cannot start thread `{name}`"))
+}
+
+/// What the main thread does between signals.
+struct Watch<'w> {
+    beats: Beats,
+    queues: &'w [Arc<Queue>],
+    dirty: &'w Dirty,
+    sync_at: Option<Instant>,
+    notify: &'w Notify,
+    alive_at: Option<Instant>,
+}
+
+impl Watch<'_> {
+    fn work(&mut self) {
+        let now = Instant::now();
+        if self.beats.send(now, self.queues) {
+            self.dirty.mark();
+        }
+        if self.dirty.is_marked() && self.sync_at.is_none() {
+            self.sync_at = Some(now + SYNC_AFTER);
+        }
+        if self.sync_at.is_some_and(|at| at <= now) {
+            self.sync_at = None;
+            self.dirty.clear();
+            for queue in self.queues {
+                if let Err(error) = queue.sync() {
+                    error!("cannot sync the queue `{}`: {error}", queue.dir().display());
+                }
+            }
+        }
+        if let (Some(at), Some(interval)) = (self.alive_at, self.notify.interval())
+            && at <= now
+        {
+            self.notify.alive();
+            self.alive_at = Some(now + interval);
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let times = [self.beats.next(), self.sync_at, self.alive_at];
+        times.into_iter().flatten().min()
+    }
+}
+
+/// The heartbeats, each with its next time. The first one goes out at once: a new workspace shows
+/// its first sign of life in seconds (the original waits for one interval).
+struct Beats {
+    facts: Facts,
+    due: Vec<Beat>,
+}
+
+struct Beat {
+    interval: Option<Duration>,
+    output: usize,
+    next: Option<Instant>,
+}
+
+impl Beats {
+    fn new(settings: &Settings, layout: &Layout) -> Beats {
+        let beat = |h: &crate::agent::config::Heartbeat| match settings.route(&h.tag) {
+            Some(Route::Output(output)) => Some(Beat {
+                interval: h.interval,
+                output,
+                next: Some(Instant::now()),
+            }),
+            _ => None,
+        };
+        Beats {
+            facts: Facts::gather(layout),
+            due: settings.heartbeats.iter().filter_map(beat).collect(),
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.due.iter().filter_map(|b| b.next).min()
+    }
+
+    /// Puts those that are due into their queues; true when there were any.
+    fn send(&mut self, now: Instant, queues: &[Arc<Queue>]) -> bool {
+        let mut any = false;
+        for beat in &mut self.due {
+            if beat.next.is_none_or(|next| next > now) {
+                continue;
+            }
+            any = true;
+            beat.next = beat
+                .interval
+                .map(|i| now + i.max(Duration::from_millis(100)));
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+            let wall = wall.map_or(0, |d| d.as_millis() as i64);
+            let mut frame = Frame::new(&heartbeat::KIND);
+            let own = hosts::own_addresses();
+            frame.push(|out| self.facts.push(out, wall, &own));
+            if let Err(error) = queues[beat.output].append(&mut frame) {
+                warn!("a heartbeat is lost: cannot write to its queue: {error}");
+            }
+        }
+        any
+    }
+}
+
+/// Something was appended and is not synced yet. The first mark wakes the main thread.
+struct Dirty {
+    marked: AtomicBool,
+    wake: UnixStream,
+}
+
+impl Dirty {
+    fn new(wake: UnixStream) -> Self {
+        Dirty {
+            marked: AtomicBool::new(false),
+            wake,
+        }
+    }
+
+    fn mark(&self) {
+        if !self.marked.swap(true, Ordering::SeqCst) {
+            let _ = (&self.wake).write_all(b"d");
+        }
+    }
+
+    fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::SeqCst)
+    }
+
+    fn clear(&self) {
+        self.marked.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Signals as bytes on a socket, so that one `poll` waits for them and for the clock.
+struct Signals {
+    terminate: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+    reader: UnixStream,
+    writer: UnixStream,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals> {
+        let what = "cannot listen for signals";
+        let (reader, writer) = UnixStream::pair().context(what)?;
+        reader.set_nonblocking(true).context(what)?;
+        writer.set_nonblocking(true).context(what)?;
+        let terminate = Arc::new(AtomicBool::new(false));
+        let reload = Arc::new(AtomicBool::new(false));
+        for (signal, flag) in [
+            (SIGTERM, &terminate),
+            (SIGINT, &terminate),
+            (SIGHUP, &reload),
+        ] {
+            signal_hook::flag::register(signal, Arc::clone(flag)).context(what)?;
+            let wake = writer.try_clone().context(what)?;
+            signal_hook::low_level::pipe::register(signal, wake).context(what)?;
+        }
+        Ok(Signals {
+            terminate,
+            reload,
+            reader,
+            writer,
+        })
+    }
+
+    fn wait(&self, until: Option<Instant>) {
+        let timeout = match until {
+            None => PollTimeout::NONE,
+            Some(until) => {
+                let left = until.saturating_duration_since(Instant::now());
+                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, timeout).is_ok() {
+            let mut bytes = [0; 64];
+            while let Ok(1..) = (&self.reader).read(&mut bytes) {}
+        }
+    }
+}
+
+/// A file with our process id, removed at the end if it is still ours.
+struct PidFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl PidFile {
+    fn write(path: &Path) -> Result<PidFile> {
+        let text = format!("{}\n", std::process::id());
+        files::write_atomic(path, text.as_bytes(), files::Look::mode(0o644))?;
+        Ok(PidFile {
+            path: path.to_owned(),
+            text,
+        })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Ok(Some(text)) = files::read_text(&self.path, 64)
+            && text == self.text
+        {
+            let _ = files::remove(&self.path);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The topology heartbeat (protocol.md 2.1): every 20 minutes, or as often as the service says,
+//! the service learns about this host and we learn its news.
+
+use crate::agent::config::Topology;
+use crate::agent::link::{self, Common};
+use crate::agent::output::Control;
+use crate::host::layout::Layout;
+use crate::settings::omsadmin::OmsAdmin;
+use crate::wire::date::Clock;
+use crate::wire::topology::{Telemetry, TopologyResponse};
+use crate::workspace::exchange::{HeartbeatRequest, heartbeat};
+use anyhow::{Context, Result};
+use log::{debug, info, warn};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Intervals that are adopted: 1 minute to 7 days.
+const INTERVALS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(604_800);
+
+/// Sends topology heartbeats until told to stop.
+pub struct TopologyHeartbeat {
+    config: Topology,
+    common: Common,
+    layout: Layout,
+    control: Arc<Control>,
+    used: Usage,
+}
+
+impl TopologyHeartbeat {
+    /// The first one goes out one interval after the start, as the original's does.
+    pub fn new(config: Topology, common: Common, layout: Layout, control: Arc<Control>) -> Self {
+        TopologyHeartbeat {
+            config,
+            common,
+            layout,
+            control,
+            used: Usage::now(),
+        }
+    }
+
+    /// Ends when [`Control::stop`] was called and the thread is unparked.
+    pub fn run(mut self) {
+        let mut interval = self.config.interval.max(Duration::from_millis(100));
+        loop {
+            let due = Instant::now() + interval;
+            while let Some(left) = due.checked_duration_since(Instant::now()) {
+                if self.control.stopping() {
+                    return;
+                }
+                std::thread::park_timeout(left);
+            }
+            if self.control.stopping() {
+                return;
+            }
+            match self.send() {
+                Ok(answer) => {
+                    if let Some(next) = answer.query_interval.filter(|i| INTERVALS.contains(i)) {
+                        if next != interval {
+                            info!("topology heartbeats each {} s from now on", next.as_secs());
+                        }
+                        interval = next;
+                    }
+                }
+                Err(error) => warn!("topology heartbeat: {error:#}"),
+            }
+        }
+    }
+
+    fn send(&mut self) -> Result<TopologyResponse> {
+        let files = &self.config.files;
+        let admin = OmsAdmin::load(&files.omsadmin)?.context("this workspace is not onboarded")?;
+        let identity = link::identity(files)?.context("the client certificate is missing")?;
+        let workspace = admin.workspace().context("WORKSPACE_ID is no GUID")?;
+        let guid = admin.guid().context("AGENT_GUID is no GUID")?;
+        let client = link::client(files, &self.common, identity.clone())?;
+        let now = Usage::now();
+        let request = HeartbeatRequest {
+            workspace: &workspace,
+            tld: &admin.url_tld,
+            guid: &guid,
+            identity: &identity,
+            layout: &self.layout,
+            telemetry: now.since(&self.used),
+            clock: &Clock::System,
+        };
+        let answer = heartbeat(&client, &request)?;
+        self.used = now;
+        debug!("topology heartbeat answered");
+        if answer.update_certificate {
+            warn!(
+                "the service asks for a new client certificate: run `omsadmin.sh -w ID -s KEY` again to make one"
+            );
+        }
+        if let Err(error) = keep(&files.omsadmin, admin, &answer) {
+            // The unit may allow us to read only there; the next onboarding writes them too.
+            debug!("new endpoints are not kept: {error:#}");
+        }
+        Ok(answer)
+    }
+}
+
+/// Stores endpoints that have changed.
+fn keep(path: &Path, admin: OmsAdmin, answer: &TopologyResponse) -> Result<()> {
+    let mut changed = admin.clone();
+    if let Some(url) = &answer.certificate_update_endpoint {
+        changed.certificate_update_endpoint.clone_from(url);
+    }
+    if let Some(url) = &answer.dsc_endpoint {
+        changed.dsc_endpoint.clone_from(url);
+    }
+    if changed == admin {
+        return Ok(());
+    }
+    crate::base::files::replace_keeping_look(path, changed.to_text()?.as_bytes())
+}
+
+/// What our process has used.
+struct Usage {
+    at: Instant,
+    user: Duration,
+    system: Duration,
+}
+
+impl Usage {
+    fn now() -> Usage {
+        use nix::sys::resource::{UsageWho, getrusage};
+        let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
+        let time = |t: nix::sys::time::TimeVal| {
+            let micros = t.tv_sec().max(0) as u64 * 1_000_000 + t.tv_usec().max(0) as u64;
+            Duration::from_micros(micros)
+        };
+        Usage {
+            at: Instant::now(),
+            user: usage.map(|u| time(u.user_time())).unwrap_or_default(),
+            system: usage.map(|u| time(u.system_time())).unwrap_or_default(),
+        }
+    }
+
+    fn since(&self, before: &Usage) -> Telemetry {
+        let elapsed = self.at.duration_since(before.at).as_secs_f64().max(0.001);
+        let percent = |now: Duration, then: Duration| {
+            Some((now.saturating_sub(then).as_secs_f64() * 100.0 / elapsed).round() as u64)
+        };
+        let used = kibibytes("/proc/self/status", "VmRSS:");
+        let total = kibibytes("/proc/meminfo", "MemTotal:").filter(|t| *t > 0);
+        Telemetry {
+            percent_user_time: percent(self.user, before.user),
+            percent_privileged_time: percent(self.system, before.system),
+            used_memory: used,
+            percent_used_memory: used.zip(total).map(|(u, t)| u * 100 / t),
+        }
+    }
+}
+
+fn kibibytes(file: &str, key: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_use_is_told() {
+        let before = Usage::now();
+        let telemetry = Usage::now().since(&before);
+        assert!(telemetry.used_memory.unwrap() > 1000, "KiB");
+        assert!(telemetry.percent_used_memory.unwrap() <= 100);
+        assert!(telemetry.percent_user_time.is_some());
+    }
+
+    #[test]
+    fn only_changed_endpoints_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("omsadmin.conf");
+        let text = "WORKSPACE_ID=w\nDSC_ENDPOINT=https://a/\nOTHER=1\n";
+        std::fs::write(&path, text).unwrap();
+        let admin = || OmsAdmin::load(&path).unwrap().unwrap();
+        let mut answer = TopologyResponse {
+            dsc_endpoint: Some("https://a/".into()),
+            ..TopologyResponse::default()
+        };
+        keep(&path, admin(), &answer).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        answer.dsc_endpoint = Some("https://b/".into());
+        keep(&path, admin(), &answer).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(
+            text.contains("DSC_ENDPOINT=https://b/\n") && text.contains("OTHER=1\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! The agent as a program: real processes, real sockets, real TLS; against the real hub, and
+//! against a server that misbehaves as told.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod delivery;
+mod footprint;
+mod life;
+mod sink;
+mod stage;
+mod with_hub;
