@@ -39,7 +39,7 @@ impl std::fmt::Debug for Secret {
 /// password that was typed in the wrong place (`-sKEY`, `--shared=KEY`, a key without `-s`).
 pub fn shown_word(word: &str) -> String {
     let (kept, rest) = match word.split_once('=') {
-        Some((option, value)) if option.starts_with('-') => (option.len() + 1, value.len()),
+        Some((option, value)) if option.starts_with("--") => (option.len() + 1, value.len()),
         _ if word.starts_with("--") => (word.len(), 0),
         _ if word.starts_with('-') => (2.min(word.len()), word.len().saturating_sub(2)),
         _ => (4.min(word.len()), word.len().saturating_sub(4)),

@@ -73,14 +73,6 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         }
         return bundle::run(&args[1..]);
     }
-    let mut args = args;
-    // The original's daemon was called without a door: `omsagent-<WS> -d PID -o LOG -c CONF`.
-    if args
-        .get(1)
-        .is_some_and(|w| ["-d", "-o", "-c"].iter().any(|o| w == o))
-    {
-        args.insert(1, "run".into());
-    }
     // Doors with their own, older grammar get their words untouched, `--` and `-V` too.
     let older: Option<fn(&[OsString]) -> u8> = match args.get(1).and_then(|word| word.to_str()) {
         Some("admin") => Some(admin::run),
@@ -91,6 +83,14 @@ fn dispatch(args: Vec<OsString>) -> u8 {
     };
     if let Some(door) = older {
         return door(&args[2..]);
+    }
+    let mut args = args;
+    // The original's daemon was called without a door: `omsagent-<WS> -d PID -o LOG -c CONF`.
+    if args
+        .get(1)
+        .is_some_and(|w| ["-d", "-o", "-c"].iter().any(|o| w == o))
+    {
+        args.insert(1, "run".into());
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,

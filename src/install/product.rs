@@ -443,6 +443,7 @@ mod tests {
             "etc/opt/microsoft/omsagent/sysconf",
             "etc/logrotate.d",
             "var/opt/microsoft",
+            "var/lib",
         ] {
             std::fs::create_dir_all(dir.path().join(name)).unwrap();
         }
