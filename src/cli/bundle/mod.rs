@@ -1,6 +1,7 @@
 //! The bundle's door: what runs when the stub has put this binary beside itself.
 
 pub mod args;
+mod immediate;
 
 use crate::bundle::{Bundle, RUNNER_NAME};
 use crate::cli::admin;
@@ -58,21 +59,16 @@ pub fn run(words: &[OsString]) -> u8 {
                 trailer: stop.trailer,
             }
         }
-        Ok((request, echoes)) => {
-            for line in echoes {
-                out!("{line}");
-            }
-            match open_bundle() {
-                Ok(bundle) => work(&host, request, Rc::new(bundle), &runner),
-                Err(text) => {
-                    err!("{argv0}: {text}");
-                    End {
-                        code: 2,
-                        trailer: true,
-                    }
+        Ok(request) => match open_bundle() {
+            Ok(bundle) => work(&host, request, Rc::new(bundle), &runner),
+            Err(text) => {
+                err!("{argv0}: {text}");
+                End {
+                    code: 2,
+                    trailer: true,
                 }
             }
-        }
+        },
     };
     if end.trailer {
         return end_line(end.code);
@@ -86,7 +82,7 @@ fn end_line(code: u8) -> u8 {
     code
 }
 
-fn parse(words: &[OsString], argv0: &str) -> Result<(Request, Vec<String>), Box<Stop>> {
+fn parse(words: &[OsString], argv0: &str) -> Result<Request, Box<Stop>> {
     let around = Surroundings {
         argv0,
         version: &release::dotted(),
@@ -94,6 +90,7 @@ fn parse(words: &[OsString], argv0: &str) -> Result<(Request, Vec<String>), Box<
         key_variable: std::env::var("OMSAGENT_SHARED_KEY").ok(),
         ca_variable: std::env::var_os("OMSAGENT_CA_FILE"),
         stdin: &mut std::io::stdin(),
+        now: &mut immediate::OnThisHost { argv0 },
     };
     args::parse(words, around)
 }
