@@ -86,10 +86,10 @@ impl std::str::FromStr for Condition {
 impl Condition {
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Condition::Command(name) if !is_name(name) => Err("unusable program name in a kit's rule"),
-            Condition::Service(name)
-                if !is_name(name.strip_suffix(".service").unwrap_or(name)) =>
-            {
+            Condition::Command(name) if !is_name(name) => {
+                Err("unusable program name in a kit's rule")
+            }
+            Condition::Service(name) if !is_name(name.strip_suffix(".service").unwrap_or(name)) => {
                 Err("unusable service name in a kit's rule")
             }
             Condition::Path(path) | Condition::Socket(path)
@@ -124,13 +124,31 @@ mod tests {
     #[test]
     fn conditions_as_words() {
         let read = |text: &str| text.parse::<Condition>();
-        assert_eq!(read("command:docker"), Ok(Condition::Command("docker".into())));
+        assert_eq!(
+            read("command:docker"),
+            Ok(Condition::Command("docker".into()))
+        );
         assert_eq!(read("path:/a b"), Ok(Condition::Path("/a b".into())));
-        assert_eq!(read("socket:/run/x"), Ok(Condition::Socket("/run/x".into())));
-        assert_eq!(read("service:a.service"), Ok(Condition::Service("a.service".into())));
+        assert_eq!(
+            read("socket:/run/x"),
+            Ok(Condition::Socket("/run/x".into()))
+        );
+        assert_eq!(
+            read("service:a.service"),
+            Ok(Condition::Service("a.service".into()))
+        );
         for bad in [
-            "", "docker", "command:", "command:/bin/sh", "command:a b", "path:x", "path:",
-            "socket:../x", "service:-x", "path:/a\nb", "script:/x",
+            "",
+            "docker",
+            "command:",
+            "command:/bin/sh",
+            "command:a b",
+            "path:x",
+            "path:",
+            "socket:../x",
+            "service:-x",
+            "path:/a\nb",
+            "script:/x",
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -203,7 +203,11 @@ fn kits(args: &BuildArgs) -> Result<Vec<Source>> {
         (Group::OssKits, &args.kit),
         (Group::Bundles, &args.bundled_kit),
     ];
-    let known = |name: &str| groups.iter().any(|(_, kits)| kits.iter().any(|k| k.0 == name));
+    let known = |name: &str| {
+        groups
+            .iter()
+            .any(|(_, kits)| kits.iter().any(|k| k.0 == name))
+    };
     if let Some((name, _)) = args.kit_when.iter().find(|(name, _)| !known(name)) {
         bail!("--kit-when {name}=...: there is no --kit or --bundled-kit of that name");
     }

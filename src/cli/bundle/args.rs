@@ -240,22 +240,21 @@ pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Bo
                     _ => Half::Binary,
                 };
                 let path = path_value()?;
-                around
-                    .now
-                    .write_half(half, &path)
-                    .map_err(failed_at_once)?;
+                around.now.write_half(half, &path).map_err(failed_at_once)?;
                 seen.no_install = true;
             }
             "--restart-deps" => seen.restart_deps = true,
             "--noDigest" => {
                 seen.no_digest = true;
-                around.now.line(
-                    "Provided noDigest flag in cmdline: rpm will not check package digests",
-                );
+                around
+                    .now
+                    .line("Provided noDigest flag in cmdline: rpm will not check package digests");
             }
             "--skip-docker-provider-install" => {
                 seen.skip_docker = true;
-                around.now.line("Provided skip-docker-provider-install option");
+                around
+                    .now
+                    .line("Provided skip-docker-provider-install option");
             }
             "-w" | "--id" => seen.id = given(value()?),
             "-s" | "--shared" => {
