@@ -327,7 +327,7 @@ fn rows() -> Vec<Row> {
                 Root,
                 &["--upgrade", "-w", ID, "-s", "not*base64"],
                 3,
-                Err("error\tThe shared key is not valid"),
+                Err("error\tThe Shared Key is not valid"),
                 true,
             ),
             row(

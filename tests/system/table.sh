@@ -33,6 +33,7 @@ mode = 0o755'
         files="[[dir]]
 path = \"/opt/microsoft/$1\""
     fi
+    local needs=''; [ "$1" != user-of-it ] || needs=omsagent
     cat >"$d/p.toml" <<X
 name = "$1"
 summary = "Stand-in"
@@ -43,9 +44,11 @@ license = "MIT"
 [deb]
 section = "utils"
 priority = "optional"
+depends = [${needs:+\"$needs\"}]
 $script
 [rpm]
 group = "T"
+requires = [${needs:+\"$needs\"}]
 ${script:+[rpm.scripts]
 pre = \"pre\"}
 [[change]]
@@ -83,6 +86,7 @@ make_bundles() {
     cp "$(stand_in omi 1.6.0-0 'Microsoft Corporation')" "$B/ms-omi.$FORMAT"
     cp "$(stand_in lad-mdsd 1.0.0-0 Test)" "$B/lad.$FORMAT"
     cp "$(stand_in azsec-mdsd 1.0.0-0 Test)" "$B/azsec.$FORMAT"
+    cp "$(stand_in user-of-it 1.0.0-0 Test)" "$B/user.$FORMAT"
     local real=$FORMAT; FORMAT=$OTHER
     KITS=(); bundle_of other "$(pack_one "$TOP/bundle/omsagent.toml" 2.0.0-1 "$B")"
     FORMAT=$real
@@ -240,6 +244,14 @@ operations_manager() {
     b 0 all --purge --force
     have ''
 }
+removal_fails() {
+    b 0 all --upgrade; by_hand user
+    b 17 all --remove
+    said 'package omsagent could not be removed: (dpkg|rpm) said'
+    have 'omsagent '
+    if is_rpm; then sh_ $name 'rpm -e user-of-it'; else sh_ $name 'dpkg -P user-of-it'; fi
+    clean
+}
 wrong_kind() {
     local mine=DPKG theirs=RPM; ! is_rpm || { mine=RPM; theirs=DPKG; }
     b 4 other --upgrade
@@ -299,6 +311,7 @@ case_ "Microsoft's omi stays, but for --force" microsoft_stays
 case_ 'lad-mdsd: --remove leaves omsagent, omi, scx; --purge warns' lad
 case_ 'azsec-mdsd: --remove leaves omi and scx' azsec
 case_ 'Operations Manager: omi and scx stay, but for --force' operations_manager
+case_ 'a removal that fails: 17' removal_fails
 case_ 'the other package format: 4' wrong_kind
 case_ '--enable-opsmgr at once, even with --version' opsmgr
 hub_start $name
