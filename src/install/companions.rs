@@ -86,7 +86,8 @@ pub fn packages<'b>(
         .filter_map(|e| e.pkg.as_deref().map(|pkg| (pkg, e)))
         .collect();
     found.sort_by_key(|(pkg, _)| place(pkg));
-    found.dedup_by_key(|(pkg, _)| *pkg);
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|(pkg, _)| seen.insert(*pkg));
     found
 }
 
