@@ -1,31 +1,34 @@
 #!/usr/bin/env python3
-"""measure.py RUNS SETUP COMMAND   the median time of COMMAND (a line of sh) in milliseconds, after one run to warm up.
+"""measure.py RUNS SETUP COMMAND [SETUP COMMAND]...   the best time of each COMMAND (a line of sh), in milliseconds, one a line.
 
-SETUP (a line of sh, may be empty) runs before each and is not counted. With RUNS 0 the command is run once, cold.
+The commands take turns, after one round to warm up, so that whatever else the machine does meets all of them alike; the best
+of RUNS is the time with the least of it. SETUP (a line of sh, may be empty) runs before its command and is not counted.
 """
-import statistics
 import subprocess
 import sys
 import time
 
 
-def once(setup: str, argv: list[str]) -> float:
+def once(setup: str, command: str) -> float:
     if setup:
         subprocess.run(["sh", "-c", setup], check=True)
+    # A plain command is started without a shell in between.
+    argv = ["sh", "-c", command] if any(c in command for c in "|;&><$*\"'") else command.split()
+    quiet = subprocess.DEVNULL
     start = time.perf_counter()
-    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(argv, check=True, stdin=quiet, stdout=quiet, stderr=quiet)
     return (time.perf_counter() - start) * 1000
 
 
 def main() -> None:
-    runs, setup, command = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    # A plain command is started without a shell in between.
-    argv = ["sh", "-c", command] if any(c in command for c in "|;&><$*") else command.split()
-    if runs == 0:
-        print(f"{once(setup, argv):.2f}")
-        return
-    once(setup, argv)
-    print(f"{statistics.median(once(setup, argv) for _ in range(runs)):.2f}")
+    runs, words = int(sys.argv[1]), sys.argv[2:]
+    pairs = list(zip(words[::2], words[1::2]))
+    best = [once(*pair) for pair in pairs]
+    for _ in range(runs):
+        for i, pair in enumerate(pairs):
+            best[i] = min(best[i], once(*pair))
+    for ms in best:
+        print(f"{ms:.2f}")
 
 
 main()
