@@ -131,7 +131,7 @@ file_onboards() { onboarding_file root 600 0 'Onboarding success'; no sh_ $name 
 killed() { # MODE
     local t
     for t in 0.15 0.3 0.45 0.6 0.8 1.0 1.3 1.7; do
-        sh_ $name 'cd /root; setsid timeout -s KILL "$1" setsid sh "/mnt/dist/$2" --upgrade -w "$3" --shared-key-file /mnt/k/key -d "$4" --ca-file /mnt/k/ca.pem >/run/o 2>&1 & sleep "$1"; sleep 0.05; for p in $(pgrep -f "omsbundle|dpkg|[r]pm -|maintainer postinst"); do kill -KILL $p; done; sleep 0.2; true' "$t" "$BUNDLE_NAME" "$WS" "$DOMAIN" >/dev/null 2>&1 || true
+        sh_ $name 'cd /root; setsid timeout -s KILL "$1" setsid sh "/mnt/dist/$2" --upgrade -w "$3" --shared-key-file /mnt/k/key -d "$4" --ca-file /mnt/k/ca.pem >/run/o 2>&1 & sleep "$1"; sleep 0.05; for round in 1 2 3 4 5; do for p in $(pgrep -f "^(/[^ ]*/)?(dpkg|rpm|sh|/bin/sh) .*(omsagent|rpm-tmp)|omsbundle|maintainer (postinst|prerm)"); do kill -KILL $p 2>/dev/null; done; sleep 0.05; done; true' "$t" "$BUNDLE_NAME" "$WS" "$DOMAIN" >/dev/null 2>&1 || true
         if [ "$1" = upgrade ]; then
             exits 0 bundle $name "${UPGRADE[@]}" || wrong "after $t s"
             sh_ $name "systemctl is-active $UNIT" || wrong "after $t s"
