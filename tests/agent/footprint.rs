@@ -1,5 +1,5 @@
 //! What the agent costs. Figures hold for a release build only, so these do not run by themselves:
-//! `OMSAGENT_TEST_BINARY=dist/omsagent cargo test --test agent footprint -- --ignored --nocapture`
+//! `OMSAGENT_TEST_BINARY=dist/omsagent cargo test --test agent footprint -- --nocapture`
 
 use crate::sink::{Reply, Sink, Upload};
 use crate::stage::{Agent, Stage, eventually, numbered};
