@@ -185,7 +185,11 @@ impl Command {
         // the child's own end decides, not the end of its output.
         let status = loop {
             if let Some(status) = child.try_wait().map_err(start)? {
-                while let Ok(piece) = told.recv_timeout(Duration::from_millis(20)) {
+                // Its last words are on their way still; a chatty grandchild's have no end.
+                let enough = Instant::now() + Duration::from_secs(1);
+                while Instant::now() < enough
+                    && let Ok(piece) = told.recv_timeout(Duration::from_millis(100))
+                {
                     take(piece);
                 }
                 break status;
@@ -277,6 +281,15 @@ mod tests {
             .unwrap();
         assert!(done.ok() && done.output.contains("started"));
         assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_chatty_daemon_left_behind_does_not_hold_us() {
+        let begun = Instant::now();
+        let chat = "(for i in $(seq 200); do echo on; sleep 0.05; done) & echo started";
+        let done = Command::new("sh").args(["-c", chat]).run().unwrap();
+        assert!(done.ok() && done.output.contains("started"));
+        assert!(begun.elapsed() < Duration::from_secs(4));
     }
 
     #[test]

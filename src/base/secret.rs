@@ -35,9 +35,48 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// A word of a command line that was not understood, as it may be shown: it may hold a key or a
+/// password that was typed in the wrong place (`-sKEY`, `--shared=KEY`, a key without `-s`).
+pub fn shown_word(word: &str) -> String {
+    let (kept, rest) = match word.split_once('=') {
+        Some((option, value)) if option.starts_with("--") => (option.len() + 1, value.len()),
+        _ if word.starts_with("--") => (word.len(), 0),
+        _ if word.starts_with('-') => (2.min(word.len()), word.len().saturating_sub(2)),
+        _ => (4.min(word.len()), word.len().saturating_sub(4)),
+    };
+    // What is short is no key, and shown whole.
+    let whole = rest <= 12;
+    let plain = word.chars().map(|c| if c.is_control() { '?' } else { c });
+    let mut shown: String = plain.take(if whole { 64 } else { kept.min(64) }).collect();
+    if !whole || word.chars().count() > 64 {
+        shown.push_str("...");
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_shown_without_the_secret_in_it() {
+        let key = "Mzz0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTA=";
+        for (word, shown) in [
+            ("--bogus", "--bogus"),
+            ("--install=yes", "--install=yes"),
+            ("stray", "stray"),
+            ("-Z", "-Z"),
+            ("b\u{1b}[2J", "b?[2J"),
+        ] {
+            assert_eq!(shown_word(word), shown);
+        }
+        for glued in ["-s", "--shared=", "--proxy=http://user:", ""] {
+            let shown = shown_word(&format!("{glued}{key}"));
+            assert!(!shown.contains(&key[4..]), "{shown}");
+        }
+        assert!(shown_word(&format!("--{}", "x".repeat(9999))).len() < 80);
+        assert!(!shown_word("ä".repeat(40).as_str()).is_empty());
+    }
 
     #[test]
     fn debug_shows_nothing_of_it() {

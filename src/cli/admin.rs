@@ -1,8 +1,8 @@
 //! `omsadmin.sh`: the words of bundle.md 1.6, in their fixed order of work (bundle.md 6.1).
 
 use crate::base::files;
-use crate::base::secret::Secret;
-use crate::cli::bundle::args::OnboardingArgs;
+use crate::base::secret::{Secret, shown_word};
+use crate::cli::bundle::args::{OnboardingArgs, read_key};
 use crate::cli::bundle::settle_onboarding;
 use crate::cli::report::Console;
 use crate::cli::signals;
@@ -15,11 +15,10 @@ use crate::workspace::{self, OnboardingRequest, listing, removal};
 use crate::{err, out};
 use std::ffi::OsString;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
-const KEY_LIMIT: u64 = 4096;
 
 #[derive(Default)]
 struct Words {
@@ -73,7 +72,8 @@ pub fn run(words: &[OsString]) -> u8 {
             out!("{}", usage());
             return 2;
         }
-        return locked(&host, onboard_from_file);
+        let ca_file = parsed.ca_file;
+        return locked(&host, |host| onboard_from_file(host, ca_file));
     }
     perform(&host, parsed)
 }
@@ -127,7 +127,7 @@ fn perform(host: &Host, words: Words) -> u8 {
     }
     if words.remove_all {
         return locked(host, |host| {
-            workspace::all(&host.layout)
+            removal::traces(&host.layout)
                 .iter()
                 .map(|id| remove(host, id.as_str()))
                 .max()
@@ -148,10 +148,18 @@ fn locked(host: &Host, work: impl FnOnce(&Host) -> u8) -> u8 {
 }
 
 /// Onboards with what /etc/omsagent-onboard.conf says; the file goes when that succeeded
-/// (bundle.md 3). The caller holds the host's lock.
-pub fn onboard_from_file(host: &Host) -> u8 {
+/// (bundle.md 3). The caller holds the host's lock. `ca_file` counts when the file names none.
+pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>) -> u8 {
     let path = host.layout.onboarding_file();
     out!("Reading onboarding params from: {}", path.display());
+    // It decides to whom this host talks, and is read by root.
+    if nix::unistd::geteuid().is_root() && path.exists() && !files::only_root_can_change(&path) {
+        err!(
+            "error\tonboarding file `{0}` is not trusted: not only root can change it; check it, then: chown root:root {0}; chmod 600 {0}",
+            path.display()
+        );
+        return 2;
+    }
     let file = match OnboardingFile::load(&path) {
         Ok(Some(file)) => file,
         Ok(None) => {
@@ -163,6 +171,9 @@ pub fn onboard_from_file(host: &Host) -> u8 {
             return 2;
         }
     };
+    for text in &file.warnings {
+        err!("warning\t{text}");
+    }
     let (Some(id), Some(key)) = (file.workspace_id, file.shared_key) else {
         out!("error\tMissing Workspace ID or Shared Key information for onboarding");
         return 3;
@@ -174,7 +185,7 @@ pub fn onboard_from_file(host: &Host) -> u8 {
         proxy: file.proxy,
         azure_resource: file.azure_resource_id,
         marker: file.multi_homing_marker,
-        ca_file: file.ca_file,
+        ca_file: file.ca_file.or(ca_file),
     };
     let code = match settle_onboarding(args) {
         Ok(request) => onboard(host, request),
@@ -229,7 +240,7 @@ fn remove(host: &Host, id: &str) -> u8 {
     let known = id
         .parse()
         .ok()
-        .filter(|id| workspace::all(&host.layout).contains(id));
+        .filter(|id| removal::traces(&host.layout).contains(id));
     let Some(id) = known else {
         out!("error\tWorkspace {id} doesn't exist");
         return 0;
@@ -273,7 +284,10 @@ fn parse(words: &[OsString]) -> Result<Words, Early> {
             "--help" => return Err(Early::Help),
             "-" => stray.push(word),
             _ if word.starts_with("--") => {
-                return Err(Early::Refused(0, format!("Illegal option {word}")));
+                return Err(Early::Refused(
+                    0,
+                    format!("Illegal option {}", shown_word(&word)),
+                ));
             }
             _ if !word.starts_with('-') => stray.push(word),
             _ => short(&word, &mut next, &mut seen)?,
@@ -282,7 +296,7 @@ fn parse(words: &[OsString]) -> Result<Words, Early> {
     if let Some(word) = stray.first() {
         return Err(Early::Refused(
             2,
-            format!("Parsing error: '{word}' is unparsed"),
+            format!("Parsing error: '{}' is unparsed", shown_word(word)),
         ));
     }
     if seen.id.is_some() && seen.key.is_none() {
@@ -338,7 +352,7 @@ fn take(letter: char, value: String, seen: &mut Words) -> Result<(), Early> {
         'w' => seen.id = value,
         's' => {
             seen.key = match value.as_deref() {
-                Some("-") => Some(key_from_stdin()?),
+                Some("-") => Some(key_from(&mut std::io::stdin(), "standard input")?),
                 _ => value.map(Secret::new),
             }
         }
@@ -351,31 +365,18 @@ fn take(letter: char, value: String, seen: &mut Words) -> Result<(), Early> {
     Ok(())
 }
 
-fn key_from_stdin() -> Result<Secret, Early> {
-    let mut text = zeroize::Zeroizing::new(String::new());
-    std::io::stdin()
-        .take(KEY_LIMIT)
-        .read_to_string(&mut text)
-        .map_err(|e| {
-            Early::Refused(
-                2,
-                format!("error\tcannot read the shared key from standard input: {e}"),
-            )
-        })?;
-    Ok(Secret::new(text.trim()))
+fn key_from(reader: &mut dyn Read, from: &str) -> Result<Secret, Early> {
+    read_key(reader, from).map_err(|text| Early::Refused(2, format!("error\t{text}")))
 }
 
-fn key_from_file(path: &std::path::Path) -> Result<Secret, Early> {
-    let refused = |text: String| Early::Refused(2, format!("error\t{text}"));
-    let text = files::read_text(path, KEY_LIMIT as usize)
-        .map_err(|e| refused(format!("{e:#}")))?
-        .ok_or_else(|| {
-            refused(format!(
-                "shared key file `{}` does not exist",
-                path.display()
-            ))
-        })?;
-    Ok(Secret::new(text.trim()))
+fn key_from_file(path: &Path) -> Result<Secret, Early> {
+    let from = format!("`{}`", path.display());
+    let cannot = |e| {
+        let text = format!("error\tcannot read the shared key from {from}: {e}");
+        Early::Refused(2, text)
+    };
+    let mut file = std::fs::File::open(path).map_err(cannot)?;
+    key_from(&mut file, &from)
 }
 
 fn usage() -> &'static str {

@@ -23,7 +23,8 @@ pub fn run(words: &[OsString]) -> Result<u8> {
         ["postinst", abort, ..] if abort.starts_with("abort-") => configure(&host),
         ["prerm", "rpm", "0"] | ["prerm", "remove", ..] => {
             let _lock = lock::take(&host.layout, LOCK_PATIENCE)?;
-            product::withdraw(&host, &mut Console);
+            let made = product::made(&host.layout).unwrap_or_default();
+            product::withdraw(&host, &made, &mut Console);
             Ok(0)
         }
         // An upgrade keeps everything; the new version restarts the services.
@@ -41,11 +42,12 @@ fn configure(host: &Host) -> Result<u8> {
         }
         return Ok(1);
     }
-    // The lock is ours still; onboarding takes none of its own below it.
-    if host.layout.onboarding_file().exists() {
+    // The lock is ours still; onboarding takes none of its own below it. A bundle that holds it
+    // onboards by itself, after us.
+    if !lock.is_parents() && host.layout.onboarding_file().exists() {
         // A workspace that cannot be reached must not fail the package; the file stays for the
         // next attempt (bundle.md 3).
-        let code = admin::onboard_from_file(host);
+        let code = admin::onboard_from_file(host, None);
         if code != 0 {
             err!(
                 "error\tThe package is installed, the workspace is NOT onboarded (code {code}); mend the cause, then run omsadmin.sh"

@@ -73,6 +73,17 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         }
         return bundle::run(&args[1..]);
     }
+    // Doors with their own, older grammar get their words untouched, `--` and `-V` too.
+    let older: Option<fn(&[OsString]) -> u8> = match args.get(1).and_then(|word| word.to_str()) {
+        Some("admin") => Some(admin::run),
+        Some("service") => Some(service::run),
+        Some("syslog") => Some(syslog::run),
+        Some("uninstall") => Some(uninstall::run),
+        _ => None,
+    };
+    if let Some(door) = older {
+        return door(&args[2..]);
+    }
     let mut args = args;
     // The original's daemon was called without a door: `omsagent-<WS> -d PID -o LOG -c CONF`.
     if args

@@ -2,14 +2,19 @@
 
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
+use crate::base::secret::shown_word;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services::{self, ServiceManager};
 use crate::host::unit;
+use crate::plan::lock;
 use crate::workspace;
 use crate::{err, out};
 use anyhow::Result;
 use std::ffi::OsString;
+use std::time::Duration;
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 const USAGE: &str = "usage: service_control start|stop|restart|reload|enable|disable [workspace id]
        service_control is-running [workspace id]     exit status 1: running, 0: not running
@@ -54,10 +59,9 @@ pub fn run(words: &[OsString]) -> u8 {
         Some("disable") => each(&host, Verb::Disable, which),
         Some("is-running") => is_running(&host, which),
         Some("find-systemd-dir") => find_systemd_dir(&host),
-        Some("-h" | "--help" | "help") => {
-            out!("{USAGE}");
-            2
-        }
+        Some("help" | "--help") => usage(),
+        // Any single character, or a dash and one (bundle.md 1.7).
+        Some(word) if word.strip_prefix('-').unwrap_or(word).chars().count() == 1 => usage(),
         None => {
             err!("Unknown parameter : ''");
             out!("{USAGE}");
@@ -65,12 +69,17 @@ pub fn run(words: &[OsString]) -> u8 {
             75
         }
         Some(other) => {
-            err!("Unknown parameter : '{other}'");
+            err!("Unknown parameter : '{}'", shown_word(other));
             out!("{USAGE}");
             out!("service_control exiting with code 72");
             72
         }
     }
+}
+
+fn usage() -> u8 {
+    out!("{USAGE}");
+    2
 }
 
 fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
@@ -83,6 +92,14 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
         out!("No service manager runs here: start the agent with `omsagent run --workspace ID`.");
         return 0;
     }
+    // A package that is just being removed must not find its services registered again.
+    let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
+        Ok(lock) => lock,
+        Err(e) => {
+            err!("error\t{e:#}");
+            return 30;
+        }
+    };
     let ids: Vec<WorkspaceId> = match which {
         None => workspace::all(&host.layout),
         Some(text) => match text.parse() {
@@ -93,10 +110,10 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
             }
         },
     };
-    let mut failed = 0;
+    let mut failed: u8 = 0;
     for id in &ids {
         if let Err(e) = one(host, verb, id) {
-            failed += 1;
+            failed = failed.saturating_add(1);
             err!(
                 "ERROR:  {} failed with result '1' on workspace {id}.",
                 verb.action()
@@ -110,8 +127,10 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
 fn one(host: &Host, verb: Verb, id: &WorkspaceId) -> Result<()> {
     let unit = unit::name(id);
     let paths = host.layout.workspace(id);
+    // What is left of a workspace that was deleted by hand can be stopped and unregistered.
+    let ends = matches!(verb, Verb::Stop | Verb::Disable);
     anyhow::ensure!(
-        paths.conf().is_dir(),
+        paths.conf().is_dir() || ends,
         "workspace {id} does not exist on this host; `omsadmin.sh -l` lists them"
     );
     let register = || -> Result<()> {

@@ -1,13 +1,18 @@
 //! `configure_syslog.sh`: the forwarding stanza of the host's syslog daemon (bundle.md 1.8).
 
 use crate::base::ids::WorkspaceId;
+use crate::base::secret::shown_word;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services;
 use crate::host::syslog::{self, Selection, SyslogDaemon};
+use crate::plan::lock;
 use crate::{err, out};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
+use std::time::Duration;
+
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs configure_syslog.sh with the words after its name.
 pub fn run(words: &[OsString]) -> u8 {
@@ -22,10 +27,13 @@ pub fn run(words: &[OsString]) -> u8 {
         ["unconfigure", rest @ ..] => {
             ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest)))
         }
-        ["purge"] => ("purge", Box::new(purge)),
-        ["restart"] => ("restart", Box::new(restart)),
+        ["purge", ..] => ("purge", Box::new(purge)),
+        ["restart", ..] => ("restart", Box::new(restart)),
         other => {
-            err!("Unknown parameter : {}", other.join(" "));
+            err!(
+                "Unknown parameter : {}",
+                shown_word(other.first().copied().unwrap_or_default())
+            );
             return 1;
         }
     };
@@ -33,7 +41,11 @@ pub fn run(words: &[OsString]) -> u8 {
         out!("{}", no_daemon(doing));
         return 1;
     };
-    match job(&host, daemon) {
+    let done = match doing {
+        "restart" => job(&host, daemon),
+        _ => lock::take(&host.layout, LOCK_PATIENCE).and_then(|_lock| job(&host, daemon)),
+    };
+    match done {
         Ok(()) => 0,
         Err(e) => {
             err!("{e:#}");
@@ -55,11 +67,14 @@ fn no_daemon(doing: &str) -> String {
 
 fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceId, u16)> {
     let missing = "WORKSPACE_ID and SYSLOG_PORT are required";
-    ensure!(words.len() == 2, missing);
-    let port = words[1]
+    let [id, port, ..] = words else {
+        bail!(missing);
+    };
+    let number: u16 = port
         .parse()
-        .with_context(|| format!("`{}` is not a port", words[1]))?;
-    Ok((words[0].parse()?, port))
+        .with_context(|| format!("`{}` is not a port", shown_word(port)))?;
+    ensure!(number != 0, "0 is not a port");
+    Ok((id.parse()?, number))
 }
 
 fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {

@@ -102,6 +102,18 @@ pub fn unit_dir(layout: &Layout) -> PathBuf {
         .unwrap_or_else(|| layout.path(ADMIN_DIR))
 }
 
+/// Names of the unit files in every folder where one of ours may be.
+pub fn placed_units(layout: &Layout) -> Vec<String> {
+    VENDOR_DIRS
+        .iter()
+        .chain([&ADMIN_DIR])
+        .filter_map(|dir| std::fs::read_dir(layout.path(dir)).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".service"))
+        .collect()
+}
+
 /// Writes a unit when it is not there in just this form, and makes systemd read it.
 pub fn install_unit(host: &Host, name: &str, text: &str) -> Result<Change, ServiceError> {
     check_name(name)?;

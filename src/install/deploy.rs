@@ -3,18 +3,23 @@
 
 use super::product;
 use super::release::{self, PACKAGE};
+use crate::base::command::Outcome;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
-use crate::host::packages::{How, Kind as Installing, PackageManager};
+use crate::host::packages::{self, How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::journal::Journal;
 use crate::plan::steps::WriteFile;
-use crate::plan::{Broken, Plan, Report, Step};
+use crate::plan::{Broken, Plan, Report, Step, is_interrupted};
 use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How long another package manager is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How to deploy.
 #[derive(Debug, Clone)]
@@ -112,13 +117,22 @@ pub fn deploy(
     let mut journal = Journal::at(&product::records(&host.layout));
     let mut changed = plan
         .run(&mut journal, report)
-        .map_err(|broken| DeployError::Package(broken.source))?
+        .map_err(|broken| DeployError::Package(with_left_behind(broken)))?
         .changed;
     if let Some(request) = order.onboarding {
         changed |=
             onboard(host, request, report).map_err(|broken| DeployError::Onboarding { broken })?;
     }
     Ok(changed)
+}
+
+/// One error that says what could not be taken back, too.
+fn with_left_behind(broken: Broken) -> anyhow::Error {
+    if broken.left_behind.is_empty() {
+        return broken.source;
+    }
+    let left = broken.left_behind.join("; ");
+    anyhow::anyhow!("{:#}; not taken back: {left}", broken.source)
 }
 
 /// The steps up to the installed package.
@@ -152,6 +166,7 @@ pub fn package_plan(
         entry,
         scratch: scratch.to_owned(),
         installed,
+        settings_kept: host.layout.etc().exists(),
         force: order.force,
         no_digest: order.no_digest,
         applied: false,
@@ -189,6 +204,8 @@ struct InstallPackage {
     entry: Entry,
     scratch: PathBuf,
     installed: Option<String>,
+    /// Settings and keys of an earlier installation are there.
+    settings_kept: bool,
     force: bool,
     no_digest: bool,
     applied: bool,
@@ -248,9 +265,7 @@ impl Step for InstallPackage {
             force: self.force,
             no_digest: self.no_digest,
         };
-        let outcome = self
-            .manager
-            .install(&file, how, &mut |bytes| report.tool_output(bytes));
+        let outcome = self.install(&file, how, report);
         let _ = std::fs::remove_file(&file);
         let outcome = outcome?;
         if !outcome.ok() {
@@ -271,11 +286,20 @@ impl Step for InstallPackage {
         if !self.applied {
             return Ok(());
         }
+        let there = self.manager.installed_version(PACKAGE)?;
+        if there == self.installed && there.is_some() {
+            return Ok(()); // the tool refused before it did anything
+        }
         if let Some(version) = &self.installed {
             bail!("package {PACKAGE} cannot be set back to {version}: install that version again");
         }
         let mut pass = |bytes: &[u8]| report.tool_output(bytes);
-        let outcome = self.manager.purge(PACKAGE, &mut pass)?;
+        // A purge would take the settings and keys of an earlier installation with it.
+        let outcome = if self.settings_kept {
+            self.manager.remove(PACKAGE, &mut pass)?
+        } else {
+            self.manager.purge(PACKAGE, &mut pass)?
+        };
         if outcome.ok() || self.manager.installed_version(PACKAGE)?.is_none() {
             return Ok(());
         }
@@ -283,6 +307,30 @@ impl Step for InstallPackage {
             "package {PACKAGE} could not be taken away again: {}",
             outcome.last_line()
         )
+    }
+}
+
+impl InstallPackage {
+    /// Waits while another package manager holds the database: unattended upgrades do, for a
+    /// minute after boot.
+    fn install(&self, file: &Path, how: How, report: &mut dyn Report) -> Result<Outcome> {
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        let mut told = false;
+        loop {
+            let mut said = |bytes: &[u8]| report.tool_output(bytes);
+            let outcome = self.manager.install(file, how, &mut said)?;
+            if !packages::lock_held(&outcome) || Instant::now() >= deadline || is_interrupted() {
+                return Ok(outcome);
+            }
+            if !told {
+                report.line(&format!(
+                    "Waiting up to {} s for another package manager to finish ...",
+                    LOCK_PATIENCE.as_secs()
+                ));
+                told = true;
+            }
+            std::thread::sleep(Duration::from_secs(3));
+        }
     }
 }
 

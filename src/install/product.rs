@@ -11,7 +11,7 @@ use crate::plan::journal::Journal;
 use crate::plan::steps::{MakeDir, WriteFile};
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{self, onboarding, removal};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::PathBuf;
 
 /// Group of the service account, group of everything it may read, and the account.
@@ -30,33 +30,72 @@ fn made_accounts(layout: &Layout) -> PathBuf {
 /// `configure` of the package: everything that is not a plain file of it.
 pub fn configure_plan(host: &Host) -> Plan {
     let mut plan = Plan::new();
+    let open = Look::owned(0o755, Owner::ROOT);
+    let var = host.layout.var();
+    // /var/opt is the distribution's, where there is one.
+    for dir in var
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .collect::<Vec<_>>()
+        .iter()
+        .rev()
+    {
+        if !dir.is_dir() || dir.ends_with("microsoft") {
+            plan.push(MakeDir::new(*dir, open));
+        }
+    }
+    // Root's: whoever owns this folder could lead root's writes below it elsewhere.
+    plan.push(MakeDir::new(&var, open));
+    plan.push(MakeDir::new(
+        records(&host.layout),
+        Look::owned(0o700, Owner::ROOT),
+    ));
     if host.layout.is_live() {
         for group in GROUPS {
             plan.push(EnsureAccount::group(host, group));
         }
         plan.push(EnsureAccount::user(host));
     }
-    let parents = Look::owned(0o755, Owner::ROOT);
-    if let Some(parent) = host.layout.var().parent() {
-        plan.push(MakeDir::new(parent, parents));
-    }
-    // Root's: whoever owns this folder could lead root's writes below it elsewhere.
-    plan.push(MakeDir::new(
-        host.layout.var(),
-        Look::owned(0o755, Owner::ROOT),
-    ));
     plan.push(OwnProxyConf { host: host.clone() });
+    plan.push(InstallInfo::new(&host.layout));
+    // Last, since older rules that it replaces would not come back.
     plan.push(AllowSudo {
         host: host.clone(),
         made: false,
     });
-    plan.push(InstallInfo::new(&host.layout));
     plan
+}
+
+/// Folders where a killed run may have left a file under a name that is not final.
+fn sweep(host: &Host) {
+    let layout = &host.layout;
+    let fixed = [
+        "/etc",
+        "/etc/logrotate.d",
+        "/etc/sudoers.d",
+        "/etc/rsyslog.d",
+        "/etc/syslog-ng/conf.d",
+    ];
+    for dir in fixed.map(|dir| layout.path(dir)) {
+        files::sweep_unfinished(&dir);
+    }
+    for dir in [
+        services::unit_dir(layout),
+        layout.etc(),
+        layout.sysconf(),
+        layout.bin(),
+        layout.var(),
+        records(layout),
+    ] {
+        files::sweep_unfinished(&dir);
+    }
 }
 
 /// Runs [`configure_plan`], then brings every onboarded workspace (back) to life; `upgraded` ones
 /// that were running are restarted into the new binary.
 pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
+    sweep(host);
     let mut journal = Journal::at(&records(&host.layout));
     configure_plan(host).run(&mut journal, report)?;
     if !host.layout.is_live() {
@@ -90,34 +129,39 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Files kept by a removal belong to root meanwhile; the service account gets them back.
+/// Files kept by a removal belong to root meanwhile (or to a number without a name, after one by
+/// the original); the service account gets them back. A running agent's tree is left alone.
 fn take_back(host: &Host, id: &crate::base::ids::WorkspaceId) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
     let owner = onboarding::service_owner(host)?;
     let paths = host.layout.workspace(id);
     for tree in [&paths.etc, &paths.var] {
-        if tree.is_dir() {
+        let theirs = |m: std::fs::Metadata| m.is_dir() && m.uid() != owner.uid;
+        if std::fs::symlink_metadata(tree).is_ok_and(theirs) {
             files::chown_tree(tree, owner)?;
+            // Notes of root's, not the account's.
+            for note in [paths.service_registered(), paths.marker()] {
+                files::chown_file(&note, Owner::ROOT)?;
+            }
         }
-    }
-    let registered = paths.service_registered();
-    if registered.exists() {
-        std::os::unix::fs::lchown(&registered, Some(0), Some(0))
-            .with_context(|| format!("cannot change the owner of `{}`", registered.display()))?;
     }
     Ok(())
 }
 
+/// The accounts that we made, one line each, as they are remembered on the disk.
+pub fn made(layout: &Layout) -> Result<String> {
+    Ok(files::read_text(&made_accounts(layout), 4096)?.unwrap_or_default())
+}
+
 /// `remove` of the package: all of [`configure`] undone. Identity and settings of workspaces stay,
 /// owned by root, so that no future account inherits them (bundle.md 5 and 7.2 R38). Goes on over
-/// single failures and reports them: a removal must not get stuck half-way.
-pub fn withdraw(host: &Host, report: &mut dyn Report) {
+/// single failures and reports them: a removal must not get stuck half-way. `made` names the
+/// accounts to remove.
+pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
     let layout = &host.layout;
     let mut restart_syslog = false;
-    for id in workspace::all(layout) {
-        match removal::withdraw(host, &id, report) {
-            Ok(changed) => restart_syslog |= changed,
-            Err(e) => report.warn(&format!("workspace {id}: {e:#}")),
-        }
+    for id in removal::traces(layout) {
+        restart_syslog |= removal::withdraw(host, &id, report).restart_syslog;
         let paths = layout.workspace(&id);
         let mut tidy = |result: Result<bool>| {
             if let Err(e) = result {
@@ -131,6 +175,9 @@ pub fn withdraw(host: &Host, report: &mut dyn Report) {
                 tidy(files::chown_tree(tree, Owner::ROOT).map(|()| true));
             }
         }
+        for dir in [paths.run(), paths.state(), paths.log(), paths.var.clone()] {
+            files::remove_dir_if_empty(&dir);
+        }
     }
     match syslog::purge(host) {
         Ok(change) => restart_syslog |= change.made(),
@@ -140,43 +187,38 @@ pub fn withdraw(host: &Host, report: &mut dyn Report) {
         report.warn(&format!("{e}"));
     }
     let mut note = |result: Result<()>| {
+        let fine = result.is_ok();
         if let Err(e) = result {
             report.warn(&format!("{e:#}"));
         }
+        fine
     };
     note(sudoers::remove(host).map(|_| ()));
     note(files::remove(&layout.installinfo()).map(|_| ()));
-    if layout.proxy_conf().exists() {
-        note(std::os::unix::fs::lchown(layout.proxy_conf(), Some(0), Some(0)).map_err(Into::into));
-    }
+    note(files::chown_file(&layout.proxy_conf(), Owner::ROOT));
+    sweep(host);
+    let mut unmade = true;
     if layout.is_live() {
-        note(remove_accounts(host));
-    }
-    note(files::remove_tree(&records(layout)).map(|_| ()));
-    // Empty folders of ours only; a workspace's settings keep them.
-    for id in workspace::all(layout) {
-        let paths = layout.workspace(&id);
-        let empty = [paths.run(), paths.state(), paths.log(), paths.var.clone()];
-        for dir in empty {
-            files::remove_dir_if_empty(&dir);
+        if made_by_us(made, "user omsagent") {
+            let user = accounts::remove_user(host, accounts::OMSAGENT);
+            unmade &= note(user.map(|_| ()).map_err(Into::into));
         }
+        for group in GROUPS {
+            if made_by_us(made, &format!("group {group}")) {
+                let group = accounts::remove_group(host, group);
+                unmade &= note(group.map(|_| ()).map_err(Into::into));
+            }
+        }
+    }
+    // An account that is in use stays, and with it the knowledge that it is ours.
+    if unmade {
+        note(files::remove_tree(&records(layout)).map(|_| ()));
     }
     files::remove_dir_if_empty(&layout.var());
 }
 
-/// Removes the accounts that we made, and only those.
-fn remove_accounts(host: &Host) -> Result<()> {
-    let text = files::read_text(&made_accounts(&host.layout), 4096)?.unwrap_or_default();
-    let made = |line: &str| text.lines().any(|l| l == line);
-    if made("user omsagent") {
-        let _ = accounts::remove_user(host, accounts::OMSAGENT)?;
-    }
-    for group in GROUPS {
-        if made(&format!("group {group}")) {
-            let _ = accounts::remove_group(host, group)?;
-        }
-    }
-    Ok(())
+fn made_by_us(made: &str, line: &str) -> bool {
+    made.lines().any(|l| l == line)
 }
 
 /// A group or the user; remembered on the disk before it is made, so that a removal knows.
@@ -228,9 +270,9 @@ impl Step for EnsureAccount {
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let path = made_accounts(&self.host.layout);
-        let mut text = files::read_text(&path, 4096)?.unwrap_or_default();
+        let mut text = made(&self.host.layout)?;
         let record = self.record();
-        if !text.lines().any(|l| l == record) {
+        if !made_by_us(&text, &record) {
             text.push_str(&record);
             text.push('\n');
             files::write_atomic(&path, text.as_bytes(), Look::owned(0o600, Owner::ROOT))?;
@@ -252,10 +294,19 @@ impl Step for EnsureAccount {
         if !self.made {
             return Ok(());
         }
-        match self.group {
-            Some(name) => Ok(accounts::remove_group(&self.host, name).map(|_| ())?),
-            None => Ok(accounts::remove_user(&self.host, accounts::OMSAGENT).map(|_| ())?),
-        }
+        let _ = match self.group {
+            Some(name) => accounts::remove_group(&self.host, name)?,
+            None => accounts::remove_user(&self.host, accounts::OMSAGENT)?,
+        };
+        // One of that name that comes later will not be ours.
+        let record = self.record();
+        let text = made(&self.host.layout)?;
+        let kept: String = text
+            .split_inclusive('\n')
+            .filter(|line| line.trim_end() != record)
+            .collect();
+        let path = made_accounts(&self.host.layout);
+        files::write_atomic(&path, kept.as_bytes(), Look::owned(0o600, Owner::ROOT))
     }
 }
 
@@ -277,14 +328,10 @@ impl Step for OwnProxyConf {
     }
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
         let owner = onboarding::service_owner(&self.host)?;
-        let path = self.host.layout.proxy_conf();
-        std::os::unix::fs::lchown(&path, Some(owner.uid), Some(owner.gid))
-            .with_context(|| format!("cannot change the owner of `{}`", path.display()))
+        files::chown_file(&self.host.layout.proxy_conf(), owner)
     }
     fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        let path = self.host.layout.proxy_conf();
-        std::os::unix::fs::lchown(&path, Some(0), Some(0))
-            .with_context(|| format!("cannot change the owner of `{}`", path.display()))
+        files::chown_file(&self.host.layout.proxy_conf(), Owner::ROOT)
     }
 }
 
@@ -363,5 +410,56 @@ impl Step for InstallInfo {
             Some(step) => step.undo(report),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::testing::Kept;
+
+    /// Everything below, sorted, with its kind.
+    fn listing(root: &std::path::Path) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut open = vec![root.to_owned()];
+        while let Some(dir) = open.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let entry = entry.unwrap();
+                let kind = entry.file_type().unwrap();
+                found.push(format!("{:?} {:?}", entry.path(), kind));
+                if kind.is_dir() {
+                    open.push(entry.path());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    #[test]
+    fn withdrawing_leaves_what_was_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "etc/opt/microsoft/omsagent/sysconf",
+            "etc/logrotate.d",
+            "var/opt/microsoft",
+            "var/lib",
+        ] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        let before = listing(dir.path());
+        let host = Host::detect(Layout::new(dir.path()));
+        let report = &mut Kept::default();
+        configure(&host, report).unwrap();
+        assert!(host.layout.installinfo().exists() && records(&host.layout).is_dir());
+        // A killed run's unfinished file, in a folder where every file is read.
+        std::fs::write(
+            dir.path()
+                .join("etc/logrotate.d/.omsagent-x.abc.omsagent-new"),
+            "half",
+        )
+        .unwrap();
+        withdraw(&host, "", report);
+        assert_eq!(listing(dir.path()), before, "{:?}", report.0);
     }
 }

@@ -83,6 +83,11 @@ pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
+/// Was that asked for? For steps that wait.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 impl Plan {
     /// An empty plan.
     pub fn new() -> Self {
@@ -117,7 +122,7 @@ impl Plan {
         let mut states = vec![State::Pending; self.steps.len()];
         let mut failure = None;
         for (n, step) in self.steps.iter_mut().enumerate() {
-            let result = if INTERRUPTED.load(Ordering::Relaxed) {
+            let result = if is_interrupted() {
                 Err(anyhow::anyhow!("stopped by a signal"))
             } else {
                 apply_one(n, step.as_mut(), &mut states[n], journal, report)

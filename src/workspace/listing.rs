@@ -48,8 +48,12 @@ pub fn role(host: &Host, id: &WorkspaceId) -> Role {
         return Role::Primary;
     }
     let marker = host.layout.workspace(id).marker();
-    match files::read_text(&marker, 4096) {
-        Ok(Some(text)) => Role::Marked(text.trim().to_owned()),
+    // One line, whatever the service account made of the file: others parse what is printed.
+    match files::read_text_no_follow(&marker, 4096) {
+        Ok(Some(text)) => {
+            let first = text.trim().lines().next().unwrap_or_default();
+            Role::Marked(first.chars().filter(|c| !c.is_control()).collect())
+        }
         _ => Role::Other,
     }
 }
@@ -93,6 +97,21 @@ fn line(role: &Role, id: &WorkspaceId, status: Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_marker_is_one_line_and_never_a_foreign_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::detect(crate::host::layout::Layout::new(dir.path()));
+        let id = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+        let marker = host.layout.workspace(&id).marker();
+        std::fs::create_dir_all(marker.parent().unwrap()).unwrap();
+        assert_eq!(role(&host, &id), Role::Other);
+        std::fs::write(&marker, "Az\u{1b}ure\nWorkspace: forged\n").unwrap();
+        assert_eq!(role(&host, &id), Role::Marked("Azure".into()));
+        std::fs::remove_file(&marker).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", &marker).unwrap();
+        assert_eq!(role(&host, &id), Role::Other);
+    }
 
     #[test]
     fn four_blanks_before_status() {

@@ -3,33 +3,83 @@
 //! service leaves the host as it was; a later failure takes everything back.
 
 use super::exchange::{self, OnboardAnswer, OnboardRequest};
-use super::service::{ForwardSyslog, RunService, ServiceLink};
+use super::service::{AgentNews, ForwardSyslog, KeepRunning, ReadByAgent, RunService, ServiceLink};
 use super::{OnboardingRequest, is_active, is_onboarded, port, primary, templates};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::{AgentGuid, WorkspaceId};
+use crate::base::secret::Secret;
 use crate::host::{Host, accounts, logrotate, unit};
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
 use crate::plan::{Plan, Report, Step};
 use crate::settings;
 use crate::settings::omsadmin::OmsAdmin;
 use crate::wire::date::Clock;
-use crate::wire::identity::ClientIdentity;
+use crate::wire::identity::{ClientIdentity, PEM_LIMIT};
 use crate::wire::metadata::MachineIds;
 use anyhow::{Context, Result};
 use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
+use zeroize::Zeroizing;
 
 /// A CA bundle is some 250 kB; this is generous.
 const CA_LIMIT: usize = 4 << 20;
 
-/// Is the agent of this workspace running, and (for a primary) do the links say so? Then there is
-/// nothing to onboard: the service is not contacted (bundle.md 6.3 step 6, as intended).
+/// Is the agent of this workspace running, with the proxy, CA and resource id that were given, and
+/// (for a primary) do the links say so? Then there is nothing to onboard: the service is not
+/// contacted (bundle.md 6.3 step 6, as intended).
 pub fn is_running_as_asked(host: &Host, request: &OnboardingRequest) -> bool {
     let first = primary(&host.layout);
     is_onboarded(&host.layout, &request.id)
         && is_active(host, &request.id)
         && (request.marker.is_some() || first.as_ref() == Some(&request.id))
+        && is_set_as_asked(host, request).unwrap_or(false)
+}
+
+/// Is what was given, beside the id and its key, saved already?
+fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
+    if let Some(line) = &request.proxy {
+        let saved = files::read(&host.layout.proxy_conf(), settings::proxy::LIMIT)?;
+        if saved.map(Zeroizing::new).as_deref().map(Vec::as_slice) != Some(line.expose().as_bytes())
+        {
+            return Ok(false);
+        }
+    }
+    if let Some(path) = &request.ca_file
+        && files::read(path, CA_LIMIT)? != files::read(&host.layout.ca_file(), CA_LIMIT)?
+    {
+        return Ok(false);
+    }
+    let Some(resource) = &request.azure_resource else {
+        return Ok(true);
+    };
+    let conf = saved_settings(host, &request.id)?.unwrap_or_default();
+    Ok(conf.azure_resource_id == *resource)
+}
+
+/// omsadmin.conf of a workspace. Its folder is the service account's: a link there must not make
+/// root read, and write out again, what that account must not see.
+fn saved_settings(host: &Host, id: &WorkspaceId) -> Result<Option<OmsAdmin>> {
+    let path = host.layout.workspace(id).omsadmin_conf();
+    let text = files::read_text_no_follow(&path, settings::omsadmin::LIMIT)?;
+    Ok(text.map(|text| OmsAdmin::parse(&text)))
+}
+
+/// Key and certificate of a workspace, read as carefully; `None` when they cannot be used.
+fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity>> {
+    let paths = host.layout.workspace(id);
+    let cert = files::read_text_no_follow(&paths.cert(), PEM_LIMIT)?;
+    let key = files::read_no_follow(&paths.key(), PEM_LIMIT)?.map(Zeroizing::new);
+    let (Some(cert_pem), Some(key)) = (cert, key) else {
+        return Ok(None);
+    };
+    let identity = ClientIdentity {
+        cert_pem,
+        key_pem: Secret::new(String::from_utf8_lossy(&key)),
+    };
+    let now = jiff::Timestamp::now();
+    let good = identity.key_der().is_ok() && identity.not_after().is_ok_and(|end| end > now);
+    Ok(good.then_some(identity))
 }
 
 /// The whole onboarding. `version` is the agent's `a.b.c-d`.
@@ -44,6 +94,8 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         ),
     };
     let mut plan = Plan::new();
+    let news = AgentNews::default();
+    plan.push(KeepRunning::new(host, &id, &news));
     let asked: Rc<RefCell<Option<Asked>>> = Rc::default();
     plan.push(Register {
         host: host.clone(),
@@ -57,20 +109,19 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         request: request.clone(),
         owner,
         asked,
+        news: news.clone(),
         written: Vec::new(),
     });
+    let mut read_by_agent = |step| plan.push(ReadByAgent::new(step, &news));
     if let Some(line) = &request.proxy {
         // Written without a line end: bundle.md 4.11.
         let look = Look::owned(0o600, owner);
-        plan.push(WriteFile::new(
-            host.layout.proxy_conf(),
-            line.expose(),
-            look,
-        ));
+        let path = host.layout.proxy_conf();
+        read_by_agent(WriteFile::new(path, line.expose(), look));
     }
     if let Some(pem) = ca {
         let look = Look::owned(0o644, Owner::ROOT);
-        plan.push(WriteFile::new(host.layout.ca_file(), pem, look));
+        read_by_agent(WriteFile::new(host.layout.ca_file(), pem, look));
     }
     let paths = host.layout.workspace(&id);
     match &request.marker {
@@ -86,7 +137,7 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
             }
         }
     }
-    push_running(&mut plan, host, &id, owner)?;
+    push_running(&mut plan, host, &id, owner, &news)?;
     Ok(plan)
 }
 
@@ -95,13 +146,15 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
 pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
     let owner = service_owner(host)?;
     let mut plan = Plan::new();
+    let news = AgentNews::default();
+    plan.push(KeepRunning::new(host, id, &news));
     push_folders(&mut plan, host, id, owner);
     if primary(&host.layout).is_none() && !host.layout.workspace(id).marker().exists() {
         for (link, target) in host.layout.primary_links(id) {
             plan.push(MakeLink::new(link, without_prefix(host, target)));
         }
     }
-    push_running(&mut plan, host, id, owner)?;
+    push_running(&mut plan, host, id, owner, &news)?;
     Ok(plan)
 }
 
@@ -123,21 +176,28 @@ fn push_folders(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) {
     let paths = host.layout.workspace(id);
     let open = Look::owned(0o750, owner);
     let closed = Look::owned(0o700, owner);
-    plan.push(MakeDir::new(paths.etc.clone(), open));
+    plan.push(MakeDir::ours(paths.etc.clone(), open));
     plan.push(MakeDir::new(paths.conf(), open));
     plan.push(MakeDir::new(paths.conf_d(), open));
     plan.push(MakeDir::new(paths.certs(), closed));
-    plan.push(MakeDir::new(paths.var.clone(), open));
+    plan.push(MakeDir::ours(paths.var.clone(), open));
     for dir in [paths.tmp(), paths.state(), paths.run(), paths.log()] {
         plan.push(MakeDir::new(dir, open));
     }
 }
 
-fn push_running(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) -> Result<()> {
+fn push_running(
+    plan: &mut Plan,
+    host: &Host,
+    id: &WorkspaceId,
+    owner: Owner,
+    news: &AgentNews,
+) -> Result<()> {
     let port = port::choose(&host.layout, id)
         .context("no free port for syslog between 25224 and 26223 on 127.0.0.1")?;
     for (path, text) in templates::render(&host.layout, id, port)? {
-        plan.push(WriteFile::if_absent(path, text, Look::owned(0o644, owner)));
+        let write = WriteFile::if_absent(path, text, Look::owned(0o644, owner));
+        plan.push(ReadByAgent::new(write, news));
     }
     let rotation = logrotate::path(host, id);
     if rotation.parent().is_some_and(|dir| dir.is_dir()) {
@@ -145,7 +205,7 @@ fn push_running(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) ->
         plan.push(WriteFile::new(rotation, logrotate::text(id), look));
     }
     plan.push(ServiceLink::new(host, id));
-    plan.push(RunService::new(host, id));
+    plan.push(RunService::new(host, id, news));
     plan.push(ForwardSyslog::new(host, id, port));
     Ok(())
 }
@@ -177,26 +237,24 @@ impl Step for Register {
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let layout = &self.host.layout;
-        let paths = layout.workspace(&self.request.id);
         let known = is_onboarded(layout, &self.request.id)
-            .then(|| OmsAdmin::load(&paths.omsadmin_conf()))
+            .then(|| saved_settings(&self.host, &self.request.id))
             .transpose()?
             .flatten()
             .and_then(|conf| conf.guid());
-        let (guid, identity) = match known {
+        let kept = match &known {
             Some(guid) => {
                 report.line(&format!("info\tReusing previous agent GUID {guid}"));
-                let identity = ClientIdentity::load(&paths.certs())?;
-                let identity = identity
-                    .with_context(|| format!("no certificate in `{}`", paths.certs().display()))?;
-                (guid, identity)
+                saved_identity(&self.host, &self.request.id)?
             }
+            None => None,
+        };
+        let guid = known.unwrap_or_else(AgentGuid::random);
+        let identity = match kept {
+            Some(identity) => identity,
             None => {
                 report.line("info\tGenerating certificate ...");
-                let guid = AgentGuid::random();
-                let now = jiff::Timestamp::now();
-                let identity = ClientIdentity::generate(&self.request.id, &guid, now)?;
-                (guid, identity)
+                ClientIdentity::generate(&self.request.id, &guid, jiff::Timestamp::now())?
             }
         };
         report.line(&format!("info\tAgent GUID is {guid}"));
@@ -257,7 +315,8 @@ struct WriteIdentity {
     request: OnboardingRequest,
     owner: Owner,
     asked: Rc<RefCell<Option<Asked>>>,
-    written: Vec<WriteFile>,
+    news: AgentNews,
+    written: Vec<ReadByAgent<WriteFile>>,
 }
 
 impl Step for WriteIdentity {
@@ -288,7 +347,7 @@ impl Step for WriteIdentity {
             WriteFile::new(paths.cert(), identity.cert_pem.as_str(), secret),
             WriteFile::new(paths.omsadmin_conf(), conf, plain),
         ] {
-            self.written.push(step);
+            self.written.push(ReadByAgent::new(step, &self.news));
             let last = self.written.last_mut().context("just pushed")?;
             if !last.satisfied()? {
                 last.apply(report)?;
@@ -308,8 +367,7 @@ impl Step for WriteIdentity {
 impl WriteIdentity {
     /// omsadmin.conf (bundle.md 4.12); lines that somebody added to an earlier one are kept.
     fn settings(&self, asked: &Asked) -> Result<String> {
-        let path = self.host.layout.workspace(&self.request.id).omsadmin_conf();
-        let before = OmsAdmin::load(&path)?.unwrap_or_default();
+        let before = saved_settings(&self.host, &self.request.id)?.unwrap_or_default();
         let machine = MachineIds::read(&self.host.layout);
         let conf = OmsAdmin {
             diagnostic_endpoint: before.diagnostic_endpoint,

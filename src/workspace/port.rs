@@ -15,10 +15,10 @@ const TRIED: u16 = 1000;
 /// The port in the workspace's own syslog.conf, when there is one.
 pub fn configured(layout: &Layout, id: &WorkspaceId) -> Option<u16> {
     let path = layout.workspace(id).conf_d().join("syslog.conf");
-    let text = files::read_text(&path, 1 << 20).ok().flatten()?;
+    let text = files::read_text_no_follow(&path, 1 << 20).ok().flatten()?;
     text.lines()
         .filter_map(|line| line.trim().strip_prefix("port"))
-        .find_map(|rest| rest.trim().parse().ok())
+        .find_map(|rest| rest.trim().parse().ok().filter(|port| *port != 0))
 }
 
 /// The port to use: kept when configured; else the first that no other workspace names and that

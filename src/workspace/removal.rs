@@ -1,48 +1,147 @@
 //! Taking one workspace away (`omsadmin.sh -x`), or only its traces on the running system
 //! (package removal keeps identity and settings: bundle.md 5).
 
-use super::{port, primary};
+use super::{all, port, primary};
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
+use crate::host::layout::Layout;
 use crate::host::services::ServiceManager;
 use crate::host::{Host, logrotate, services, syslog, unit};
 use crate::plan::Report;
-use anyhow::Result;
+use anyhow::{Result, bail};
+use std::path::Path;
+
+/// Every workspace that anything is left of: a folder, a unit, a program link, a log rotation, the
+/// primary links. Somebody may have deleted one of them by hand.
+pub fn traces(layout: &Layout) -> Vec<WorkspaceId> {
+    let names = |dir: &Path| -> Vec<String> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten();
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect()
+    };
+    let mut ids = all(layout);
+    let folders = names(&layout.var());
+    ids.extend(folders.iter().filter_map(|name| name.parse().ok()));
+    let mut named = names(&layout.bin());
+    named.extend(names(&layout.path("/etc/logrotate.d")));
+    named.extend(services::placed_units(layout));
+    ids.extend(named.iter().filter_map(|name| {
+        let name = name.strip_suffix(".service").unwrap_or(name);
+        name.strip_prefix("omsagent-")?.parse().ok()
+    }));
+    ids.extend(primary(layout));
+    ids.sort();
+    ids.dedup();
+    ids
+}
+
+/// What [`withdraw`] came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Withdrawn {
+    /// The syslog daemon's configuration is another: the caller restarts it.
+    pub restart_syslog: bool,
+    /// Nothing was in the way.
+    pub complete: bool,
+}
 
 /// Stops and unregisters the service, takes the log rotation, the program link, the syslog stanza
-/// and the primary links away. The syslog daemon's restart is the caller's: true = needed.
-pub fn withdraw(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Result<bool> {
-    let paths = host.layout.workspace(id);
+/// and the primary links away. What cannot be done is told, and the rest is done.
+pub fn withdraw(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Withdrawn {
+    let layout = &host.layout;
+    let paths = layout.workspace(id);
     if host.services == ServiceManager::Systemd {
         report.line(&format!(
             "INFO:  Unconfiguring OMS agent (systemd) service {id} ..."
         ));
     }
-    let _ = services::remove_unit(host, &unit::name(id))?;
-    files::remove(&paths.service_registered())?;
-    files::remove(&host.layout.bin().join(format!("omsagent-{id}")))?;
-    let _ = logrotate::remove(host, id)?;
-    if primary(&host.layout).as_ref() == Some(id) {
-        for (link, _) in host.layout.primary_links(id) {
+    let mut complete = true;
+    let mut try_to = |done: Result<bool>| match done {
+        Ok(made) => made,
+        Err(e) => {
+            complete = false;
+            report.warn(&format!("workspace {id}: {e:#}"));
+            false
+        }
+    };
+    let unit = services::remove_unit(host, &unit::name(id));
+    try_to(unit.map(|c| c.made()).map_err(Into::into));
+    try_to(files::remove(&paths.service_registered()));
+    try_to(files::remove(&layout.bin().join(format!("omsagent-{id}"))));
+    try_to(logrotate::remove(host, id).map(|c| c.made()));
+    if primary(layout).as_ref() == Some(id) {
+        for (link, _) in layout.primary_links(id) {
             if link.is_symlink() {
-                files::remove(&link)?;
+                try_to(files::remove(&link));
             }
         }
     }
-    let port = port::configured(&host.layout, id).unwrap_or(port::FIRST);
-    Ok(syslog::unconfigure(host, id, port)?.made())
+    let port = port::configured(layout, id).unwrap_or(port::FIRST);
+    let stanza = syslog::unconfigure(host, id, port);
+    let restart_syslog = try_to(stanza.map(|c| c.made()).map_err(Into::into));
+    Withdrawn {
+        restart_syslog,
+        complete,
+    }
 }
 
 /// Removes a workspace whole: [`withdraw`], then its folders.
 pub fn remove(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Result<()> {
     report.line(&format!("info\tDisable workspace: {id}"));
-    let restart = withdraw(host, id, report)?;
+    let done = withdraw(host, id, report);
+    if done.restart_syslog {
+        let _ = services::restart_syslog(host)?;
+    }
+    if !done.complete {
+        bail!("workspace {id} is not removed: see the warnings above, then try again");
+    }
     report.line("info\tCleanup the folders");
     let paths = host.layout.workspace(id);
     files::remove_tree(&paths.var)?;
     files::remove_tree(&paths.etc)?;
-    if restart {
-        let _ = services::restart_syslog(host)?;
-    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::testing::Kept;
+
+    #[test]
+    fn traces_are_found_and_removed_without_the_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let id = |n: u8| format!("{n}1111111-2222-3333-4444-555555555555");
+        for folder in [
+            "usr/lib/systemd/system",
+            "etc/logrotate.d",
+            "opt/microsoft/omsagent/bin",
+            "etc/opt/microsoft/omsagent",
+        ] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        let left = [
+            format!("usr/lib/systemd/system/omsagent-{}.service", id(1)),
+            format!("etc/logrotate.d/omsagent-{}", id(2)),
+            format!("opt/microsoft/omsagent/bin/omsagent-{}", id(3)),
+        ];
+        for file in &left {
+            std::fs::write(at(file), "x").unwrap();
+        }
+        std::fs::write(at("etc/logrotate.d/omsagent-other"), "x").unwrap();
+        let link = at("etc/opt/microsoft/omsagent/conf");
+        let gone = format!("/etc/opt/microsoft/omsagent/{}/conf", id(4));
+        std::os::unix::fs::symlink(gone, &link).unwrap();
+        std::fs::create_dir_all(at(&format!("var/opt/microsoft/omsagent/{}", id(5)))).unwrap();
+        let host = Host::detect(Layout::new(dir.path()));
+        let found = traces(&host.layout);
+        let wanted: Vec<WorkspaceId> = (1..=5).map(|n| id(n).parse().unwrap()).collect();
+        assert_eq!(found, wanted);
+        for id in &found {
+            remove(&host, id, &mut Kept::default()).unwrap();
+        }
+        assert_eq!(traces(&host.layout), []);
+        assert!(!link.is_symlink() && at("etc/logrotate.d/omsagent-other").exists());
+    }
 }

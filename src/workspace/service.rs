@@ -9,6 +9,8 @@ use crate::host::{Host, services, unit};
 use crate::plan::steps::{MakeLink, WriteFile};
 use crate::plan::{Report, Step};
 use anyhow::{Context, Result};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// `OPT/bin/omsagent-<WS>`: the process name by which administrators know the workspace.
 pub struct ServiceLink(MakeLink);
@@ -36,17 +38,103 @@ impl Step for ServiceLink {
     }
 }
 
+/// What the steps of one plan tell each other about the workspace's agent.
+#[derive(Clone, Default)]
+pub struct AgentNews {
+    /// Something that it reads when it starts is another than before.
+    stale: Rc<Cell<bool>>,
+    /// It was started or restarted.
+    restarted: Rc<Cell<bool>>,
+}
+
+/// A step whose result the agent reads when it starts.
+pub struct ReadByAgent<S> {
+    step: S,
+    news: AgentNews,
+}
+
+impl<S: Step> ReadByAgent<S> {
+    /// `step`, which makes a running agent stale.
+    pub fn new(step: S, news: &AgentNews) -> Self {
+        ReadByAgent {
+            step,
+            news: news.clone(),
+        }
+    }
+}
+
+impl<S: Step> Step for ReadByAgent<S> {
+    fn describe(&self) -> String {
+        self.step.describe()
+    }
+    fn satisfied(&self) -> Result<bool> {
+        self.step.satisfied()
+    }
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        self.news.stale.set(true);
+        self.step.apply(report)
+    }
+    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
+        self.step.undo(report)
+    }
+}
+
+/// Changes nothing itself. Stands first in its plan, so that its undo comes last: an agent that
+/// ran before the plan runs again, with everything that the other steps have put back.
+pub struct KeepRunning {
+    host: Host,
+    id: WorkspaceId,
+    news: AgentNews,
+}
+
+impl KeepRunning {
+    /// The agent of one workspace.
+    pub fn new(host: &Host, id: &WorkspaceId, news: &AgentNews) -> Self {
+        KeepRunning {
+            host: host.clone(),
+            id: id.clone(),
+            news: news.clone(),
+        }
+    }
+}
+
+impl Step for KeepRunning {
+    fn describe(&self) -> String {
+        format!("should this fail: start {} as it was", unit::name(&self.id))
+    }
+    fn satisfied(&self) -> Result<bool> {
+        Ok(!is_active(&self.host, &self.id))
+    }
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        Ok(())
+    }
+    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
+        if self.news.restarted.get() || !is_active(&self.host, &self.id) {
+            let _ = services::restart(&self.host, &unit::name(&self.id))?;
+        }
+        Ok(())
+    }
+}
+
 /// Writes the unit, enables and starts it; without a service manager there is nothing to do.
 pub struct RunService {
     host: Host,
     id: WorkspaceId,
     marker: WriteFile,
-    made: bool,
+    news: AgentNews,
+    before: Option<Before>,
+}
+
+/// The service as it was.
+struct Before {
+    unit: Option<String>,
+    enabled: bool,
+    active: bool,
 }
 
 impl RunService {
     /// The service of one workspace.
-    pub fn new(host: &Host, id: &WorkspaceId) -> Self {
+    pub fn new(host: &Host, id: &WorkspaceId, news: &AgentNews) -> Self {
         let marker = WriteFile::new(
             host.layout.workspace(id).service_registered(),
             "",
@@ -56,12 +144,18 @@ impl RunService {
             host: host.clone(),
             id: id.clone(),
             marker,
-            made: false,
+            news: news.clone(),
+            before: None,
         }
     }
 
     fn unit(&self) -> String {
         unit::name(&self.id)
+    }
+
+    fn unit_text(&self) -> Result<Option<String>> {
+        let path = services::unit_dir(&self.host.layout).join(self.unit());
+        files::read_text(&path, 1 << 20)
     }
 }
 
@@ -74,10 +168,9 @@ impl Step for RunService {
         if self.host.services == ServiceManager::None {
             return Ok(true);
         }
-        let path = services::unit_dir(&self.host.layout).join(self.unit());
-        let there = files::read_text(&path, 1 << 20)?;
-        Ok(self.marker.satisfied()?
-            && there.is_some_and(|t| t == unit::text(&self.id))
+        Ok(!self.news.stale.get()
+            && self.marker.satisfied()?
+            && self.unit_text()?.is_some_and(|t| t == unit::text(&self.id))
             && services::is_enabled(&self.host, &self.unit())?
             && is_active(&self.host, &self.id))
     }
@@ -88,33 +181,51 @@ impl Step for RunService {
             "INFO:  Configuring OMS agent service {} ...",
             self.id
         ));
-        self.made = true;
+        self.before = Some(Before {
+            unit: self.unit_text()?,
+            enabled: services::is_enabled(&self.host, &unit)?,
+            active: is_active(&self.host, &self.id),
+        });
         let _ = services::install_unit(&self.host, &unit, &unit::text(&self.id))?;
         let _ = services::enable(&self.host, &unit)?;
         self.marker.apply(report)?;
+        self.news.restarted.set(true);
         services::restart(&self.host, &unit)
             .map(|_| ())
             .with_context(|| self.why_not())
     }
 
     fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        if !self.made {
+        let Some(before) = self.before.take() else {
             return Ok(());
-        }
+        };
         self.marker.undo(report)?;
-        let _ = services::remove_unit(&self.host, &self.unit())?;
+        let unit = self.unit();
+        let Some(text) = before.unit else {
+            let _ = services::remove_unit(&self.host, &unit)?;
+            return Ok(());
+        };
+        let _ = services::install_unit(&self.host, &unit, &text)?;
+        if !before.enabled {
+            let _ = services::disable(&self.host, &unit)?;
+        }
+        // One that ran is KeepRunning's, once its files are back.
+        if !before.active {
+            let _ = services::stop(&self.host, &unit)?;
+        }
         Ok(())
     }
 }
 
 impl RunService {
-    /// The agent's own last words explain a failed start better than systemd's.
+    /// The agent's own last words explain a failed start better than systemd's. The log is the
+    /// service account's: no link is followed, nothing but text is shown.
     fn why_not(&self) -> String {
         let log = self.host.layout.workspace(&self.id).log_file();
-        let last = files::read_text(&log, 8 << 20)
+        let last = files::read_text_no_follow(&log, 8 << 20)
             .ok()
             .flatten()
-            .and_then(|t| t.lines().last().map(str::to_owned));
+            .and_then(|t| t.lines().last().map(plain));
         let unit = self.unit();
         match last {
             Some(line) => format!(
@@ -126,13 +237,19 @@ impl RunService {
     }
 }
 
+/// A line of somebody else's as it may be shown: no control characters, not without end.
+fn plain(line: &str) -> String {
+    let shown = line.chars().filter(|c| !c.is_control());
+    shown.take(300).collect()
+}
+
 /// Points the host's syslog daemon at the workspace's port and restarts it when that changed
 /// anything. A host without a known daemon is said, not failed (bundle.md 1.8).
 pub struct ForwardSyslog {
     host: Host,
     id: WorkspaceId,
     port: u16,
-    made: bool,
+    before: Option<syslog::Snapshot>,
 }
 
 impl ForwardSyslog {
@@ -142,7 +259,7 @@ impl ForwardSyslog {
             host: host.clone(),
             id: id.clone(),
             port,
-            made: false,
+            before: None,
         }
     }
 }
@@ -160,14 +277,13 @@ impl Step for ForwardSyslog {
     }
 
     fn satisfied(&self) -> Result<bool> {
-        match &self.host.syslog {
-            None => Ok(true),
-            Some(_) => Ok(syslog::is_configured(
-                &self.host,
-                &self.id,
-                self.port,
-                &Selection::default(),
-            )?),
+        if self.host.syslog.is_none() {
+            return Ok(true);
+        }
+        let selection = Selection::default();
+        match syslog::is_configured(&self.host, &self.id, self.port, &selection) {
+            Err(SyslogError::NoSource(_)) => Ok(false),
+            answer => Ok(answer?),
         }
     }
 
@@ -176,12 +292,11 @@ impl Step for ForwardSyslog {
             return Ok(());
         };
         report.line(&format!("Configuring {} for OMS logging", daemon.name()));
-        self.made = true;
+        self.before = Some(syslog::snapshot(&self.host)?);
         let wanted = Selection::default();
         match syslog::configure(&self.host, &self.id, self.port, &wanted) {
             // Somebody else's mistake must not keep the workspace from being onboarded.
-            Err(e @ SyslogError::BrokenBefore { .. }) => {
-                self.made = false;
+            Err(e @ (SyslogError::BrokenBefore { .. } | SyslogError::NoSource(_))) => {
                 report.warn(&format!(
                     "{e}; then run: configure_syslog.sh configure {} {}",
                     self.id, self.port
@@ -198,9 +313,90 @@ impl Step for ForwardSyslog {
     }
 
     fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        if self.made && syslog::unconfigure(&self.host, &self.id, self.port)?.made() {
+        if let Some(before) = self.before.take()
+            && before.restore()?.made()
+        {
             let _ = services::restart_syslog(&self.host)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::layout::Layout;
+    use crate::plan::testing::Kept;
+
+    const ID: &str = "11111111-2222-3333-4444-555555555555";
+
+    fn host() -> (tempfile::TempDir, Host, WorkspaceId) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["usr/lib/systemd/system", "etc/rsyslog.d"] {
+            std::fs::create_dir_all(dir.path().join(name)).unwrap();
+        }
+        std::fs::write(dir.path().join("etc/rsyslog.conf"), "# main\n").unwrap();
+        let id: WorkspaceId = ID.parse().unwrap();
+        let host = Host::detect(Layout::new(dir.path()));
+        std::fs::create_dir_all(host.layout.workspace(&id).conf()).unwrap();
+        (dir, host, id)
+    }
+
+    #[test]
+    fn a_unit_that_was_there_comes_back_and_a_new_one_goes() {
+        let (_dir, host, id) = host();
+        let report = &mut Kept::default();
+        let path = services::unit_dir(&host.layout).join(unit::name(&id));
+        let mut step = RunService::new(&host, &id, &AgentNews::default());
+        step.apply(report).unwrap();
+        step.undo(report).unwrap();
+        assert!(!path.exists());
+        std::fs::write(&path, "an older one\n").unwrap();
+        let mut step = RunService::new(&host, &id, &AgentNews::default());
+        assert!(!step.satisfied().unwrap());
+        step.apply(report).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), unit::text(&id));
+        step.undo(report).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "an older one\n");
+        assert!(!services::is_enabled(&host, &unit::name(&id)).unwrap());
+        let marker = host.layout.workspace(&id).service_registered();
+        assert!(!marker.exists());
+    }
+
+    #[test]
+    fn forwarding_that_was_there_comes_back() {
+        let (dir, host, id) = host();
+        let report = &mut Kept::default();
+        let path = dir.path().join("etc/rsyslog.d/95-omsagent.conf");
+        let edited =
+            format!("# OMS Syslog collection for workspace {ID}\nkern.emerg\t@127.0.0.1:25300\n");
+        std::fs::write(&path, &edited).unwrap();
+        let mut step = ForwardSyslog::new(&host, &id, 25224);
+        step.apply(report).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains(":25224"));
+        step.undo(report).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), edited);
+        std::fs::remove_file(&path).unwrap();
+        let mut step = ForwardSyslog::new(&host, &id, 25224);
+        step.apply(report).unwrap();
+        step.undo(report).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_the_agent_reads_makes_it_stale() {
+        let (dir, _, _) = host();
+        let report = &mut Kept::default();
+        let news = AgentNews::default();
+        let write = WriteFile::new(dir.path().join("f"), "x", Look::mode(0o600));
+        let mut step = ReadByAgent::new(write, &news);
+        step.apply(report).unwrap();
+        assert!(news.stale.get() && step.satisfied().unwrap());
+    }
+
+    #[test]
+    fn a_foreign_line_is_shown_without_its_tricks() {
+        assert_eq!(plain("a\u{1b}[2Jb"), "a[2Jb");
+        assert_eq!(plain(&"x".repeat(301)).len(), 300);
     }
 }

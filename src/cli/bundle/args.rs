@@ -2,7 +2,7 @@
 //! (bundle.md 1.2-1.4). Not clap: the order of words decides what happens.
 
 use crate::base::files;
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, shown_word};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
@@ -151,9 +151,9 @@ pub fn parse(
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let text = word.to_string_lossy();
-        let mut value = || -> Result<String, Stop> {
+        let mut path_value = || -> Result<PathBuf, Stop> {
             match rest.next() {
-                Some(v) => Ok(v.to_string_lossy().into_owned()),
+                Some(v) => Ok(PathBuf::from(v)),
                 None => Err(Stop {
                     trailer: false,
                     ..stop(
@@ -163,6 +163,7 @@ pub fn parse(
                 }),
             }
         };
+        let mut value = || path_value().map(|v| v.to_string_lossy().into_owned());
         // An empty value counts as not given (bundle.md 1.2, "Argument forms").
         let given = |v: String| Some(v).filter(|v| !v.is_empty());
         match text.as_ref() {
@@ -207,9 +208,10 @@ pub fn parse(
                 };
             }
             "--shared-key-file" => {
-                let path = PathBuf::from(value()?);
+                let path = path_value()?;
                 let bytes = files::read(&path, KEY_LIMIT)
                     .map_err(|e| stop(2, format!("{e:#}")))?
+                    .map(zeroize::Zeroizing::new)
                     .ok_or_else(|| {
                         stop(
                             2,
@@ -223,11 +225,17 @@ pub fn parse(
             "-p" | "--proxy" => seen.proxy = given(value()?).map(Secret::new),
             "-a" | "--azure-resource" => seen.azure_resource = given(value()?),
             "-m" | "--multi-homing-marker" => seen.marker = given(value()?),
-            "--ca-file" => seen.ca_file = given(value()?).map(PathBuf::from),
+            "--ca-file" => {
+                let path = path_value()?;
+                seen.ca_file = Some(path).filter(|p| !p.as_os_str().is_empty());
+            }
             _ => {
                 return Err(Box::new(stop(
                     2,
-                    format!("Unknown argument: '{text}'\nUse -h or --help for usage"),
+                    format!(
+                        "Unknown argument: '{}'\nUse -h or --help for usage",
+                        shown_word(&text)
+                    ),
                 )));
             }
         }
@@ -251,14 +259,26 @@ fn set_mode(seen: &mut Seen, mode: Mode, around: &Surroundings<'_>) -> Result<()
 }
 
 fn key_from(reader: &mut dyn Read, from: &str) -> Result<Secret, Stop> {
-    let mut text = zeroize::Zeroizing::new(String::new());
+    read_key(reader, from).map_err(|text| stop(2, text))
+}
+
+/// A shared key from a file or from standard input, without the line end. The error is a line for
+/// a person.
+pub fn read_key(reader: &mut dyn Read, from: &str) -> Result<Secret, String> {
+    // Of its final size: growing would leave copies behind.
+    let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(KEY_LIMIT + 1));
+    let cannot = |why: &str| format!("cannot read the shared key from {from}: {why}");
     reader
-        .take(KEY_LIMIT as u64)
-        .read_to_string(&mut text)
-        .map_err(|e| stop(2, format!("cannot read the shared key from {from}: {e}")))?;
-    match text.trim() {
-        "" => Err(stop(2, format!("no shared key in {from}"))),
-        key => Ok(Secret::new(key)),
+        .take(KEY_LIMIT as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| cannot(&e.to_string()))?;
+    if bytes.len() > KEY_LIMIT {
+        return Err(cannot(&format!("larger than {KEY_LIMIT} bytes")));
+    }
+    match std::str::from_utf8(&bytes).map(str::trim) {
+        Err(_) => Err(cannot("not text")),
+        Ok("") => Err(format!("no shared key in {from}")),
+        Ok(key) => Ok(Secret::new(key)),
     }
 }
 
@@ -405,6 +425,7 @@ mod tests {
             (true, &["--install", "-w", "x", "-s"], 2),
             (false, &["--extract", "-w", "x", "-s", "y"], 5),
             (true, &["-w", "x", "-s", "y"], 3),
+            (true, &["--extract", "--ca-file"], 2),
             (
                 true,
                 &["--upgrade", "--shared-key-file", "/no/such", "-w", "x"],
@@ -423,6 +444,26 @@ mod tests {
         assert!(!run(false, &["--purge"]).unwrap_err().trailer);
         assert!(!run(true, &["--upgrade", "-w", "x"]).unwrap_err().trailer);
         assert!(run(true, &["--nonsense"]).unwrap_err().trailer);
+    }
+
+    #[test]
+    fn a_key_has_a_limit() {
+        let key = |n: usize| read_key(&mut vec![b'k'; n].as_slice(), "here");
+        assert_eq!(key(KEY_LIMIT).unwrap().expose().len(), KEY_LIMIT);
+        assert!(key(KEY_LIMIT + 1).unwrap_err().contains("larger"));
+        assert!(read_key(&mut "\n".as_bytes(), "here").is_err());
+        assert!(read_key(&mut [0xffu8].as_slice(), "here").is_err());
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_not_echoed() {
+        let key = "Mzz0NTY3ODkwMTIzNDU2Nzg5MDEyMzQ1Njc4OTA=";
+        for word in [format!("-s{key}"), format!("--shared={key}"), key.into()] {
+            let stopped = run(true, &["--upgrade", &word]).unwrap_err();
+            let text = stopped.err.unwrap();
+            assert!(text.starts_with("Unknown argument: '"), "{text}");
+            assert!(!text.contains(&key[4..]), "{text}");
+        }
     }
 
     #[test]

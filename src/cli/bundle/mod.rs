@@ -3,6 +3,7 @@
 pub mod args;
 
 use crate::bundle::{Bundle, RUNNER_NAME};
+use crate::cli::admin;
 use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::host::Host;
@@ -12,8 +13,7 @@ use crate::install::extract;
 use crate::install::release;
 use crate::install::withdraw::{self, Depth};
 use crate::plan::{Report, lock};
-use crate::wire::signature;
-use crate::workspace::OnboardingRequest;
+use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request, Stop, Surroundings};
 use std::ffi::OsString;
@@ -36,6 +36,8 @@ struct End {
 /// Runs the bundle with the words after its name.
 pub fn run(words: &[OsString]) -> u8 {
     let runner = RunnerFolder::find();
+    let again = RunnerFolder::find();
+    signals::watch(move || again.tidy());
     let argv0 = std::env::var("OMSB_SELF").unwrap_or_else(|_| RUNNER_NAME.into());
     // Asked first, whatever the words say (bundle.md 1.2).
     let host = Host::detect(Layout::new("/"));
@@ -111,7 +113,10 @@ fn work(host: &Host, request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder
     if request.nothing_to_do {
         return end(0);
     }
-    let settled = match request.onboarding.map(settle_onboarding).transpose() {
+    // The other modes have no use for it (bundle.md 3).
+    let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
+    let onboarding = request.onboarding.filter(|_| deploys);
+    let settled = match onboarding.map(settle_onboarding).transpose() {
         Ok(settled) => settled,
         Err((code, text)) => {
             err!("{text}");
@@ -142,12 +147,8 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
         let text = format!("error\tThe Workspace ID is not valid: {e}");
         (3, text)
     })?;
-    signature::decode_key(&args.key).map_err(|e| {
-        let text = format!(
-            "error\tThe shared key is not valid: {e}. Copy the primary key of workspace {id} whole"
-        );
-        (3, text)
-    })?;
+    // The very check that the exchange makes, before anything is changed.
+    exchange::check_key(&args.key).map_err(|e| (e.exit_code(), format!("error\t{e}")))?;
     if let Some(line) = &args.proxy {
         crate::settings::proxy::parse(line.expose())
             .map_err(|e| (4, format!("error\tThe proxy setting is not valid: {e}")))?;
@@ -247,13 +248,21 @@ fn put_in_place(
     if let Ok(plan) = deploy::package_plan(host, &bundle, runner.path(), &order)
         && plan
             .preview()
-            .is_ok_and(|steps| steps.iter().all(|(_, pending)| !pending))
+            .is_ok_and(|steps| steps.last().is_some_and(|(_, pending)| !pending))
     {
         out!(
             "Skipping package upgrade since existing version is >= than version already installed."
         );
     }
     match deploy::deploy(host, bundle, runner.path(), order, &mut Console) {
+        // The package's own script leaves it to us, so that its failure has an exit code.
+        Ok(_) if !onboards && host.layout.onboarding_file().exists() => {
+            let code = admin::onboard_from_file(host, None);
+            if code != 0 {
+                err!("{}", not_onboarded());
+            }
+            code
+        }
         Ok(changed) => {
             if !changed {
                 Console.line("Nothing to do: this host is as asked for.");
@@ -265,14 +274,16 @@ fn put_in_place(
                 && onboards
             {
                 let code = fail(&e);
-                err!(
-                    "error\tThe package is installed, the workspace is NOT onboarded; mend the cause, then: omsadmin.sh -w ID -s KEY"
-                );
+                err!("{}", not_onboarded());
                 return code;
             }
             fail(&e)
         }
     }
+}
+
+fn not_onboarded() -> &'static str {
+    "error\tThe package is installed, the workspace is NOT onboarded; mend the cause, then: omsadmin.sh -w ID -s KEY"
 }
 
 fn fail(error: &DeployError) -> u8 {
@@ -305,19 +316,25 @@ impl RunnerFolder {
     }
 }
 
+impl RunnerFolder {
+    /// Takes away what the stub and we put there, and the folder if that was all. Somebody who
+    /// runs the program by hand keeps the folder it lies in.
+    fn tidy(&self) {
+        let stub_says = std::env::var_os("OMSB_RUNDIR").map(PathBuf::from);
+        if self.0.as_os_str().is_empty() || stub_says.as_ref() != Some(&self.0) {
+            return;
+        }
+        let _ = std::fs::remove_file(self.0.join(RUNNER_NAME));
+        for suffix in ["deb", "rpm"] {
+            let name = format!("{}.{suffix}", release::base_name());
+            let _ = std::fs::remove_file(self.0.join(name));
+        }
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
 impl Drop for RunnerFolder {
     fn drop(&mut self) {
-        use std::os::unix::fs::MetadataExt;
-        // Only a folder that looks like the stub's: ours, 0700, named after the program.
-        let named = self
-            .0
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with("omsb"));
-        let private = std::fs::symlink_metadata(&self.0).is_ok_and(|m| {
-            m.is_dir() && m.mode() & 0o077 == 0 && m.uid() == nix::unistd::geteuid().as_raw()
-        });
-        if named && private {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+        self.tidy();
     }
 }

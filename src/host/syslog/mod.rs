@@ -178,6 +178,28 @@ pub fn unconfigure(host: &Host, id: &WorkspaceId, port: u16) -> Result<Change, S
     apply(host, edits, Intent::Remove)
 }
 
+/// Every file that may hold lines of ours, as it is now.
+pub struct Snapshot(Vec<Edit>);
+
+/// Remembers them, for a change that may have to be taken back.
+pub fn snapshot(host: &Host) -> Result<Snapshot, SyslogError> {
+    Ok(Snapshot(all_files(host)?))
+}
+
+impl Snapshot {
+    /// Puts back what differs. The caller restarts the daemon after [`Change::Made`].
+    pub fn restore(&self) -> Result<Change, SyslogError> {
+        let mut change = Change::AlreadyThere;
+        for edit in &self.0 {
+            if files::read(&edit.path, FILE_LIMIT)? != edit.old {
+                edit.write(edit.old.as_deref())?;
+                change = Change::Made;
+            }
+        }
+        Ok(change)
+    }
+}
+
 /// Takes every workspace's forwarding out. Rules that people added to our own file stay unless
 /// they too forward to the agent.
 pub fn purge(host: &Host) -> Result<Change, SyslogError> {
@@ -274,15 +296,19 @@ fn looks_right(path: &Path) -> bool {
 
 /// Every file that may hold lines of ours and exists.
 fn every_file(host: &Host) -> anyhow::Result<Vec<Edit>> {
+    let mut edits = all_files(host)?;
+    edits.retain(|edit| edit.old.is_some());
+    Ok(edits)
+}
+
+fn all_files(host: &Host) -> anyhow::Result<Vec<Edit>> {
     let at = |path: &str| host.layout.path(path);
-    let mut edits = vec![
+    Ok(vec![
         Edit::of(at(RSYSLOG_D).join(OURS), Whose::Ours)?,
         Edit::of(at(RSYSLOG_CONF), Whose::Theirs)?,
         Edit::syslog_ng(at(syslog_ng::CONF_D).join(OURS), Whose::Ours)?,
         Edit::syslog_ng(at(syslog_ng::MAIN), Whose::Theirs)?,
-    ];
-    edits.retain(|edit| edit.old.is_some());
-    Ok(edits)
+    ])
 }
 
 fn configure_syslog_ng(
