@@ -3,9 +3,11 @@
 
 mod coexistence;
 pub mod companions;
+pub mod departure;
 pub mod deploy;
 pub mod extract;
 pub mod kits;
+mod patience;
 pub mod product;
 pub mod release;
 pub mod withdraw;

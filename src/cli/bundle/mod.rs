@@ -10,11 +10,12 @@ use crate::cli::signals;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions::{self, Delivery};
+use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::kits;
 use crate::install::release;
-use crate::install::withdraw::{self, Depth};
+use crate::install::withdraw::Depth;
 use crate::plan::{Report, lock};
 use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
@@ -192,7 +193,7 @@ fn take_away(host: &Host, request: &Request) -> u8 {
         return 0;
     }
     let done = lock::take(&host.layout, LOCK_PATIENCE)
-        .and_then(|_lock| withdraw::withdraw_all(host, depth, request.force, &mut Console));
+        .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     match done {
         Ok(()) => 0,
         Err(e) => {
