@@ -30,8 +30,10 @@ source = "control"
 path = "/opt/omi/bin/service_control"
 mode = 0o755'
     else
+        # Packages that are not ours to purge stay out of the folder that is.
+        local place=/opt/microsoft; case $1 in *-mdsd | user-of-it) place=/opt;; esac
         files="[[dir]]
-path = \"/opt/microsoft/$1\""
+path = \"$place/$1\""
     fi
     local needs=''; [ "$1" != user-of-it ] || needs=omsagent
     cat >"$d/p.toml" <<X
