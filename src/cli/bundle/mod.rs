@@ -1,6 +1,7 @@
 //! The bundle's door: what runs when the stub has put this binary beside itself.
 
 pub mod args;
+mod immediate;
 
 use crate::bundle::{Bundle, RUNNER_NAME};
 use crate::cli::admin;
@@ -8,8 +9,10 @@ use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::host::Host;
 use crate::host::layout::Layout;
+use crate::install::companions::{self, Delivery};
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
+use crate::install::kits;
 use crate::install::release;
 use crate::install::withdraw::{self, Depth};
 use crate::plan::{Report, lock};
@@ -58,21 +61,16 @@ pub fn run(words: &[OsString]) -> u8 {
                 trailer: stop.trailer,
             }
         }
-        Ok((request, echoes)) => {
-            for line in echoes {
-                out!("{line}");
-            }
-            match open_bundle() {
-                Ok(bundle) => work(&host, request, Rc::new(bundle), &runner),
-                Err(text) => {
-                    err!("{argv0}: {text}");
-                    End {
-                        code: 2,
-                        trailer: true,
-                    }
+        Ok(request) => match open_bundle() {
+            Ok(bundle) => work(&host, request, Rc::new(bundle), &runner),
+            Err(text) => {
+                err!("{argv0}: {text}");
+                End {
+                    code: 2,
+                    trailer: true,
                 }
             }
-        }
+        },
     };
     if end.trailer {
         return end_line(end.code);
@@ -86,7 +84,7 @@ fn end_line(code: u8) -> u8 {
     code
 }
 
-fn parse(words: &[OsString], argv0: &str) -> Result<(Request, Vec<String>), Box<Stop>> {
+fn parse(words: &[OsString], argv0: &str) -> Result<Request, Box<Stop>> {
     let around = Surroundings {
         argv0,
         version: &release::dotted(),
@@ -94,6 +92,7 @@ fn parse(words: &[OsString], argv0: &str) -> Result<(Request, Vec<String>), Box<
         key_variable: std::env::var("OMSAGENT_SHARED_KEY").ok(),
         ca_variable: std::env::var_os("OMSAGENT_CA_FILE"),
         stdin: &mut std::io::stdin(),
+        now: &mut immediate::OnThisHost { argv0 },
     };
     args::parse(words, around)
 }
@@ -105,7 +104,7 @@ fn open_bundle() -> Result<Bundle, String> {
     Bundle::open(file).map_err(|e| format!("{e}; download it again"))
 }
 
-fn work(host: &Host, request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
+fn work(host: &Host, mut request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
     let end = |code| End {
         code,
         trailer: true,
@@ -115,7 +114,7 @@ fn work(host: &Host, request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder
     }
     // The other modes have no use for it (bundle.md 3).
     let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
-    let onboarding = request.onboarding.filter(|_| deploys);
+    let onboarding = request.onboarding.take().filter(|_| deploys);
     let settled = match onboarding.map(settle_onboarding).transpose() {
         Ok(settled) => settled,
         Err((code, text)) => {
@@ -124,16 +123,23 @@ fn work(host: &Host, request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder
         }
     };
     match request.mode {
-        Mode::Remove | Mode::Purge => end(take_away(host, request.mode, request.dry_run)),
+        Mode::Remove | Mode::Purge => end(take_away(host, &request)),
         Mode::Extract | Mode::VersionCheck => {
             out!("Extracting OMS agent install bundle...");
-            end(look_inside(host, &bundle, request.mode))
+            end(look_inside(host, &bundle, runner, request.mode))
         }
         Mode::Install | Mode::Upgrade => {
             let order = Order {
                 fresh: request.mode == Mode::Install,
                 force: request.force,
                 no_digest: request.no_digest,
+                kits: kits::How {
+                    upgrade: request.mode == Mode::Upgrade,
+                    force: request.force,
+                    restart_deps: request.restart_deps,
+                    no_digest: request.no_digest,
+                    skip_docker: request.skip_docker,
+                },
                 onboarding: settled,
             };
             end(put_in_place(host, bundle, runner, order, request.dry_run))
@@ -173,12 +179,12 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
     })
 }
 
-fn take_away(host: &Host, mode: Mode, dry_run: bool) -> u8 {
-    let depth = match mode {
+fn take_away(host: &Host, request: &Request) -> u8 {
+    let depth = match request.mode {
         Mode::Purge => Depth::Purge,
         _ => Depth::Remove,
     };
-    if dry_run {
+    if request.dry_run {
         out!("Would remove package omsagent and undo what it changed on this host");
         if depth == Depth::Purge {
             out!("Would delete every workspace's settings, keys, queues and logs");
@@ -186,22 +192,25 @@ fn take_away(host: &Host, mode: Mode, dry_run: bool) -> u8 {
         return 0;
     }
     let done = lock::take(&host.layout, LOCK_PATIENCE)
-        .and_then(|_lock| withdraw::withdraw(host, depth, &mut Console));
+        .and_then(|_lock| withdraw::withdraw_all(host, depth, request.force, &mut Console));
     match done {
         Ok(()) => 0,
         Err(e) => {
             err!("error\t{e:#}");
-            17
+            companions::code_of(&e).unwrap_or(17)
         }
     }
 }
 
-fn look_inside(host: &Host, bundle: &Bundle, mode: Mode) -> u8 {
+fn look_inside(host: &Host, bundle: &Bundle, runner: &RunnerFolder, mode: Mode) -> u8 {
     let done = match mode {
         Mode::Extract => std::env::current_dir()
             .map_err(Into::into)
             .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()).map(|_| ())),
-        _ => deploy::version_rows(host).map(|rows| rows.iter().for_each(|row| out!("{row}"))),
+        _ => companions::version_rows(host, bundle).map(|rows| {
+            let kits = kits::version_rows(bundle, runner.path());
+            rows.iter().chain(&kits).for_each(|row| out!("{row}"));
+        }),
     };
     match done {
         Ok(()) => 0,
@@ -246,15 +255,30 @@ fn put_in_place(
     signals::interrupt_plans();
     let onboards = order.onboarding.is_some();
     if let Ok(plan) = deploy::package_plan(host, &bundle, runner.path(), &order)
-        && plan
-            .preview()
-            .is_ok_and(|steps| steps.last().is_some_and(|(_, pending)| !pending))
+        && plan.preview().is_ok_and(|steps| {
+            steps
+                .iter()
+                .any(|(step, pending)| !pending && step.contains(" package "))
+        })
     {
         out!(
             "Skipping package upgrade since existing version is >= than version already installed."
         );
     }
-    match deploy::deploy(host, bundle, runner.path(), order, &mut Console) {
+    let how = order.kits;
+    let delivery = Delivery {
+        host,
+        bundle: &bundle,
+        scratch: runner.path(),
+        force: order.force,
+        no_digest: order.no_digest,
+    };
+    if let Some(manager) = host.packages {
+        for line in companions::left_alone(&delivery, manager).unwrap_or_default() {
+            out!("{line}");
+        }
+    }
+    let code = match deploy::deploy(host, bundle.clone(), runner.path(), order, &mut Console) {
         // The package's own script leaves it to us, so that its failure has an exit code.
         Ok(_) if !onboards && host.layout.onboarding_file().exists() => {
             let code = admin::onboard_from_file(host, None);
@@ -279,6 +303,10 @@ fn put_in_place(
             }
             fail(&e)
         }
+    };
+    match code {
+        0 => kits::run_all(host, &bundle, runner.path(), how, &mut Console),
+        code => code,
     }
 }
 
