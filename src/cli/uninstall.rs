@@ -5,7 +5,8 @@ use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions;
-use crate::install::withdraw::{self, Depth};
+use crate::install::departure;
+use crate::install::withdraw::Depth;
 use crate::plan::lock;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub fn run(words: &[OsString]) -> u8 {
     }
     let host = Host::detect(Layout::new("/"));
     let done = lock::take(&host.layout, LOCK_PATIENCE)
-        .and_then(|_lock| withdraw::withdraw_all(&host, depth, false, &mut Console));
+        .and_then(|_lock| departure::withdraw_all(&host, depth, false, &mut Console));
     match done {
         Ok(()) => 0,
         Err(e) => {

@@ -1,6 +1,7 @@
 //! The packages beside omsagent that a bundle may hold: omi and scx before it, omsconfig after it
 //! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
 
+use super::patience::patiently;
 use super::release::PACKAGE;
 use crate::base::command::Command;
 use crate::base::files;
@@ -314,9 +315,7 @@ impl Step for InstallCompanion {
             force: self.force,
             no_digest: self.no_digest,
         };
-        let outcome = self
-            .manager
-            .install(&file, how, &mut |bytes| report.tool_output(bytes));
+        let outcome = patiently(report, |said| self.manager.install(&file, how, said));
         files::remove(&file)?;
         let outcome = outcome?;
         if !outcome.ok() {
@@ -353,8 +352,7 @@ impl Step for InstallCompanion {
         if let Some(version) = &self.installed {
             bail!("package {name} cannot be set back to {version}: install that version again");
         }
-        let mut pass = |bytes: &[u8]| report.tool_output(bytes);
-        let outcome = self.manager.purge(name, &mut pass)?;
+        let outcome = patiently(report, |said| self.manager.purge(name, said))?;
         if outcome.ok() || self.manager.installed_version(name)?.is_none() {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 
 mod coexistence;
 pub mod companions;
+pub mod departure;
 pub mod deploy;
 pub mod extract;
 pub mod kits;

@@ -30,8 +30,10 @@ source = "control"
 path = "/opt/omi/bin/service_control"
 mode = 0o755'
     else
+        # Packages that are not ours to purge stay out of the folder that is.
+        local place=/opt/microsoft; case $1 in *-mdsd | user-of-it) place=/opt;; esac
         files="[[dir]]
-path = \"/opt/microsoft/$1\""
+path = \"$place/$1\""
     fi
     local needs=''; [ "$1" != user-of-it ] || needs=omsagent
     cat >"$d/p.toml" <<X
@@ -107,7 +109,7 @@ out() { grep -qxF -- "$1" "$OUT.out" || { cat "$OUT.out"; wrong "not on stdout: 
 err() { grep -qF -- "$1" "$OUT.err" || { cat "$OUT.err"; wrong "not on stderr: $1"; }; }
 installed() { # the packages of ours that are installed, one line
     if is_rpm; then sh_ $name 'for p in omi scx omsagent omsconfig lad-mdsd azsec-mdsd; do ! rpm -q $p >/dev/null || printf "%s " $p; done'
-    else sh_ $name 'for p in omi scx omsagent omsconfig lad-mdsd azsec-mdsd; do ! dpkg -s $p 2>/dev/null | grep -q "^Status: install ok installed" || printf "%s " $p; done'; fi
+    else sh_ $name 'for p in omi scx omsagent omsconfig lad-mdsd azsec-mdsd; do ! dpkg -s $p 2>/dev/null | grep -q "^Status: [a-z]* ok installed" || printf "%s " $p; done'; fi
 }
 have() { equal "$(installed)" "$1" 'installed packages'; }
 by_hand() { if is_rpm; then sh_ $name "rpm -i --nosignature /mnt/k/b/$1.rpm"; else sh_ $name "dpkg -i /mnt/k/b/$1.deb"; fi; }

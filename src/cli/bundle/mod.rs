@@ -18,12 +18,13 @@ use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::packages::PackageManager;
 use crate::install::companions::{self, Delivery};
+use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::kits;
 use crate::install::product;
 use crate::install::release;
-use crate::install::withdraw::{self, Depth};
+use crate::install::withdraw::Depth;
 use crate::plan::{Report, State, lock};
 use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
@@ -240,7 +241,7 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
     let done = lock::take(&host.layout, LOCK_PATIENCE)
-        .and_then(|_lock| withdraw::withdraw_all(host, depth, request.force, &mut Console));
+        .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     let same = Traces::of(host) == before;
     let (code, state) = match done {
         Ok(()) if same => (0, State::AlreadySatisfied),
