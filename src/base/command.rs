@@ -1,7 +1,10 @@
 //! Running other programs: no shell, a fixed PATH and locale, a deadline, bounded output.
 
+use nix::fcntl::{FcntlArg, OFlag};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{OsStr, OsString};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command as StdCommand, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +14,9 @@ pub const PATH: &str = "/sbin:/bin:/usr/sbin:/usr/bin";
 
 /// Most output that is kept of a child's stdout and stderr together.
 const OUTPUT_LIMIT: usize = 4 << 20;
+
+/// Reads at a time: twice what a pipe holds, so that a chatty grandchild cannot keep us.
+const READS: usize = 16;
 
 /// How a child ended.
 #[derive(Debug, Clone)]
@@ -142,7 +148,7 @@ impl Command {
             program: self.program.clone(),
             source,
         };
-        let (mut reader, writer) = std::io::pipe().map_err(start)?;
+        let (reader, writer) = std::io::pipe().map_err(start)?;
         let mut command = StdCommand::new(path);
         command
             .args(&self.args)
@@ -165,33 +171,34 @@ impl Command {
                 let _ = std::io::Write::write_all(&mut pipe, &bytes);
             });
         }
-        let (tell, told) = std::sync::mpsc::channel::<Vec<u8>>();
-        std::thread::spawn(move || {
-            let mut buffer = [0u8; 8192];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if tell.send(buffer[..n].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
+        nix::fcntl::fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+            .map_err(|e| start(e.into()))?;
         let deadline = Instant::now() + self.timeout;
         let mut kept = Vec::new();
-        let mut take = |piece: Vec<u8>| {
-            each(&piece);
-            let room = OUTPUT_LIMIT.saturating_sub(kept.len());
-            kept.extend_from_slice(&piece[..piece.len().min(room)]);
+        let mut buffer = [0u8; 8192];
+        // Takes what lies in the pipe now; false once nobody can write to it any more.
+        let mut drain = || {
+            for _ in 0..READS {
+                match (&reader).read(&mut buffer) {
+                    Ok(0) => return false,
+                    Ok(n) => {
+                        each(&buffer[..n]);
+                        let room = OUTPUT_LIMIT.saturating_sub(kept.len());
+                        kept.extend_from_slice(&buffer[..n.min(room)]);
+                    }
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            true
         };
+        let mut open = true;
         // A grandchild (a daemon started by a service script) may hold the pipe open for ever:
-        // the child's own end decides, not the end of its output.
+        // the child's own end decides, not the end of its output. What it wrote is in the pipe by
+        // then, however loaded the machine is.
         let status = loop {
             if let Some(status) = child.try_wait().map_err(start)? {
-                // Its last words are on their way still; a chatty grandchild's have no end.
-                let enough = Instant::now() + Duration::from_secs(1);
-                while Instant::now() < enough
-                    && let Ok(piece) = told.recv_timeout(Duration::from_millis(100))
-                {
-                    take(piece);
-                }
+                drain();
                 break status;
             }
             if Instant::now() >= deadline {
@@ -202,12 +209,12 @@ impl Command {
                     seconds: self.timeout.as_secs(),
                 });
             }
-            match told.recv_timeout(Duration::from_millis(5)) {
-                Ok(piece) => take(piece),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
+            if open {
+                let mut waits = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut waits, PollTimeout::from(5u8));
+                open = drain();
+            } else {
+                std::thread::sleep(Duration::from_millis(2));
             }
         };
         use std::os::unix::process::ExitStatusExt;
@@ -247,6 +254,17 @@ mod tests {
         assert_eq!(done.code, 7);
         assert!(done.output.contains("one") && done.output.contains("two"));
         assert_eq!(done.last_line(), "two");
+    }
+
+    #[test]
+    fn nothing_a_child_said_is_lost_and_a_grandchild_does_not_hold_us() {
+        let script = "head -c 60000 /dev/zero | tr '\\0' x; sleep 5 & exit 0";
+        let began = Instant::now();
+        let done = Command::new("sh").args(["-c", script]).run().unwrap();
+        assert_eq!(done.output.len(), 60000);
+        assert!(began.elapsed() < Duration::from_secs(4));
+        let long = Command::new("head").args(["-c", "3000000", "/dev/zero"]);
+        assert_eq!(long.run().unwrap().output.len(), 3_000_000);
     }
 
     #[test]

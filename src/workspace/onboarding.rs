@@ -3,7 +3,9 @@
 //! service leaves the host as it was; a later failure takes everything back.
 
 use super::exchange::{self, OnboardAnswer, OnboardRequest};
-use super::service::{AgentNews, ForwardSyslog, KeepRunning, ReadByAgent, RunService, ServiceLink};
+use super::service::{
+    self, AgentNews, ForwardSyslog, KeepRunning, ReadByAgent, RunService, ServiceLink,
+};
 use super::{OnboardingRequest, is_active, is_onboarded, port, primary, templates};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::{AgentGuid, WorkspaceId};
@@ -288,6 +290,7 @@ impl Step for Register {
         }
         *self.asked.borrow_mut() = Some(Asked { request, answer });
         report.line("info\tOnboarding success");
+        service::say_who_starts_it(&self.host, &self.request.id, report);
         Ok(())
     }
 
