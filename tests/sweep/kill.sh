@@ -36,6 +36,7 @@ runs_after() { case $1 in onboard | upgrade) return 0;; esac; return 1; }
 fresh() {
     seq_=$((seq_ + 1)); name=sw$$x$seq_
     cp --sparse=always "$img/$1" "$img/$name"
+    # shellcheck disable=SC2034
     INSTANCES=()
     start $name --disk "img:$img/$name" --bind-ro "$tools:/mnt/tools" --bind-ro "$HERE:/mnt/s"
 }
@@ -62,6 +63,7 @@ prepare() {
         hub_stop
         "$RIG/down" $name >/dev/null 2>&1      # a clean shutdown: all is on the disk
     done
+    # shellcheck disable=SC2034
     INSTANCES=()
 }
 
