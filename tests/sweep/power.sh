@@ -42,7 +42,9 @@ cut_at() { # MILLISECONDS
     sh_ $name 'sync; exec sh /mnt/k/next.sh --upgrade' >"$WORK/cut" 2>&1 & up=$!
     sleep "$(printf '%d.%03d' $((at / 1000)) $((at % 1000)))"
     "$RIG/powercut" $name >"$WORK/powercut" 2>&1
-    kill "$traffic" "$up" 2>/dev/null; wait "$traffic" "$up" 2>/dev/null
+    # Both ended with the instance, or are told to.
+    kill "$traffic" "$up" 2>/dev/null || true
+    wait "$traffic" "$up" 2>/dev/null || true
     hub_stop
     # The next boot of the same disk: `start` ends the test when it does not come up.
     fresh "$img/d"; hub_start $name
