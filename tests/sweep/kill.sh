@@ -116,7 +116,7 @@ one() {
     diff "$logs/$c.want" "$logs/$id.state" >"$logs/$id.diff" || why+="${why:+; }the end state differs in $(grep -c '^[<>]' "$logs/$id.diff") lines"
     tried=$((tried + 1))
     if [ -n "$why" ]; then
-        echo "FAIL   $ROOT: $c, $p ($n), $f at $call $k: first exit $rc; $why"; bad=$((bad + 1))
+        echo "FAIL   $ROOT: CASE='$c $p $f $n $call $k': first exit $rc; $why"; bad=$((bad + 1))
         { grep -vE '^(Selecting|\(Reading|Preparing|Setting up|Unpacking)' "$logs/$id" | tail -n 12; head -n 8 "$logs/$id.diff"; } | cut -c1-200 | sed 's/^/       | /'
     else rm -f "$logs/$id" "$logs/$id.state" "$logs/$id.diff"; fi
 }
