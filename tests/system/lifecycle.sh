@@ -94,7 +94,7 @@ no_service() {
     no sh_ $name 'pgrep -u omsagent'
     [ -z "$(sh_ $name 'find / -xdev -name "omsagent-*.service"')" ]
     exits 0 admin $name -l
-    said "^Primary Workspace: $WS    Status: Onboarded\(OMSAgent Not Running\)$"
+    said "^Primary Workspace: $WS    Status: Saved\(OMSAgent Not Registered, Workspace Configuration Saved\)$"
     agent_start $name
     listens_as_omsagent "$(sh_ $name 'pgrep -u omsagent -f bin/omsagent')"
 }
