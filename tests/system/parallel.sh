@@ -5,8 +5,8 @@
 shift || true
 counts=("$@"); [ ${#counts[@]} -gt 0 ] || counts=(2 8)
 
-# Everything but what a running agent keeps for itself: queues and logs.
-state() { inside "$1" ours; inside "$1" accounts; inside "$1" list | grep -vE ' /var/opt/microsoft/omsagent/[0-9a-f-]{36}/(state|log)/'; }
+# Everything but what a running agent keeps for itself (queues, logs), and what each run wrote down of itself.
+state() { inside "$1" ours; inside "$1" accounts; inside "$1" list | grep -vE ' /var/opt/microsoft/omsagent/[0-9a-f-]{36}/(state|log)/| /var/lib/omsagent/[^ ]+ $'; }
 
 # at_once NAME N ARGS...: N bundles, started in one moment; their exit codes, one a line, in $WORK/codes.
 at_once() {
