@@ -26,7 +26,7 @@ pub enum Mode {
 
 impl Mode {
     /// The word in the root message (bundle.md 1.4).
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Mode::Install => "install",
             Mode::Upgrade => "upgrade",
@@ -433,6 +433,17 @@ Other options:
   --extract-script FILE      Write the shell text at the beginning of this file to FILE
   --extract-binary FILE      Write everything behind it to FILE
   --debug                    Say on standard error what is run from where
+
+For programs and for people:
+  --json                     One JSON object on standard output, everything else on standard error
+  --detailed-exitcode        100 instead of 0 when the host was changed
+  --answers FILE             Take options from a TOML file, per host if need be
+  --log FILE                 Write every line to this file, too
+  --progress auto|always|never
+                             Show how far the run is (auto: on a terminal)
+  --interactive              Ask for what is missing, show the plan, ask whether to go on
+  --yes                      Do not ask (--purge asks on a terminal, never in a script)
+  --explain CODE             What an exit code means and what to do
 
 Examples:
   sudo sh {argv0} --upgrade -w ID -s KEY
