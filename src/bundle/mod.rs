@@ -14,6 +14,7 @@
 
 mod extract;
 mod index;
+pub mod kit;
 mod reader;
 mod stub;
 #[cfg(test)]

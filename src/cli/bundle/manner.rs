@@ -21,6 +21,8 @@ const VALUED: &[&str] = &[
     "-m",
     "--multi-homing-marker",
     "--ca-file",
+    "--extract-script",
+    "--extract-binary",
 ];
 
 const MODES: &[&str] = &[
@@ -198,6 +200,7 @@ mod tests {
                 key_variable: None,
                 ca_variable: None,
                 stdin: &mut std::io::empty(),
+                now: &mut super::super::immediate::OnThisHost { argv0: "b" },
             };
             let stopped = super::super::args::parse(&[OsString::from(option)], around);
             let text = stopped.unwrap_err().err.unwrap();

@@ -2,6 +2,7 @@
 
 mod answers;
 pub mod args;
+mod immediate;
 mod interactive;
 mod json;
 pub mod log;
@@ -15,12 +16,14 @@ use crate::cli::report::{self, Console};
 use crate::cli::signals;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::host::packages::PackageManager;
+use crate::install::companions::{self, Delivery};
+use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
+use crate::install::kits;
 use crate::install::product;
 use crate::install::release;
-use crate::install::withdraw::{self, Depth};
+use crate::install::withdraw::Depth;
 use crate::plan::{Report, State, lock};
 use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
@@ -91,7 +94,8 @@ fn conduct(
     }
     let version = release::dotted();
     let mut stdin = std::io::stdin();
-    let around = session.surroundings(argv0, &version, &mut stdin);
+    let mut now = immediate::OnThisHost { argv0 };
+    let around = session.surroundings(argv0, &version, &mut stdin, &mut now);
     match args::parse(words, around) {
         Err(stop) => {
             if let Some(text) = &stop.out {
@@ -105,18 +109,13 @@ fn conduct(
                 trailer: stop.trailer,
             }
         }
-        Ok((request, echoes)) => {
-            for line in echoes {
-                out!("{line}");
+        Ok(request) => match open_bundle() {
+            Ok(bundle) => work(host, request, Rc::new(bundle), runner, session),
+            Err(text) => {
+                err!("{argv0}: {text}");
+                End::new(2)
             }
-            match open_bundle() {
-                Ok(bundle) => work(host, request, Rc::new(bundle), runner, session),
-                Err(text) => {
-                    err!("{argv0}: {text}");
-                    End::new(2)
-                }
-            }
-        }
+        },
     }
 }
 
@@ -129,7 +128,7 @@ fn open_bundle() -> Result<Bundle, String> {
 
 fn work(
     host: &Host,
-    request: Request,
+    mut request: Request,
     bundle: Rc<Bundle>,
     runner: &RunnerFolder,
     session: &mut Session,
@@ -144,7 +143,7 @@ fn work(
     }
     // The other modes have no use for it (bundle.md 3).
     let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
-    let onboarding = request.onboarding.filter(|_| deploys);
+    let onboarding = request.onboarding.take().filter(|_| deploys);
     let settled = match onboarding.map(settle_onboarding).transpose() {
         Ok(settled) => settled,
         Err((code, text)) => {
@@ -154,16 +153,23 @@ fn work(
     };
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
-        Mode::Remove | Mode::Purge => take_away(host, request.mode, session),
+        Mode::Remove | Mode::Purge => take_away(host, &request, session),
         Mode::Extract | Mode::VersionCheck => {
             out!("Extracting OMS agent install bundle...");
-            look_inside(host, &bundle, request.mode, session)
+            look_inside(host, &bundle, runner, request.mode, session)
         }
         Mode::Install | Mode::Upgrade => {
             let order = Order {
                 fresh: request.mode == Mode::Install,
                 force: request.force,
                 no_digest: request.no_digest,
+                kits: kits::How {
+                    upgrade: request.mode == Mode::Upgrade,
+                    force: request.force,
+                    restart_deps: request.restart_deps,
+                    no_digest: request.no_digest,
+                    skip_docker: request.skip_docker,
+                },
                 onboarding: settled,
             };
             put_in_place(host, bundle, runner, order, session)
@@ -204,8 +210,8 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
     })
 }
 
-fn take_away(host: &Host, mode: Mode, session: &mut Session) -> u8 {
-    let depth = match mode {
+fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
+    let depth = match request.mode {
         Mode::Purge => Depth::Purge,
         _ => Depth::Remove,
     };
@@ -234,24 +240,31 @@ fn take_away(host: &Host, mode: Mode, session: &mut Session) -> u8 {
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
     let done = lock::take(&host.layout, LOCK_PATIENCE)
-        .and_then(|_lock| withdraw::withdraw(host, depth, &mut Console));
+        .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     let same = Traces::of(host) == before;
     let (code, state) = match done {
         Ok(()) if same => (0, State::AlreadySatisfied),
         Ok(()) => (0, State::Done),
         Err(e) => {
             err!("error\t{e:#}");
-            (17, if same { State::Undone } else { State::Failed })
+            (
+                companions::code_of(&e).unwrap_or(17),
+                if same { State::Undone } else { State::Failed },
+            )
         }
     };
     Console.step(0, 1, &what, state);
     code
 }
 
+/// Packages that a removal may take away beside ours (bundle.md 2.5).
+const COMPANIONS: [&str; 4] = ["omi", "scx", "omsconfig", "auoms"];
+
 /// What of the product is on a host: two of them tell whether a removal changed anything.
 #[derive(PartialEq, Eq)]
 struct Traces {
     package: Option<String>,
+    companions: Vec<Option<String>>,
     places: Vec<bool>,
 }
 
@@ -265,25 +278,37 @@ impl Traces {
             product::records(layout),
             layout.onboarding_file(),
         ];
-        let ask = |manager: PackageManager| manager.installed_version(release::PACKAGE).ok();
+        let ask = |name: &str| host.packages?.installed_version(name).ok().flatten();
         Traces {
-            package: host.packages.and_then(ask).flatten(),
+            package: ask(release::PACKAGE),
+            companions: COMPANIONS.map(ask).into(),
             places: places.iter().map(|p| p.exists()).collect(),
         }
     }
 
     fn any(&self) -> bool {
-        self.package.is_some() || self.places.contains(&true)
+        self.package.is_some()
+            || self.places.contains(&true)
+            || self.companions.iter().any(Option::is_some)
     }
 }
 
-fn look_inside(host: &Host, bundle: &Bundle, mode: Mode, session: &mut Session) -> u8 {
+fn look_inside(
+    host: &Host,
+    bundle: &Bundle,
+    runner: &RunnerFolder,
+    mode: Mode,
+    session: &mut Session,
+) -> u8 {
     let done = match mode {
         Mode::Extract => std::env::current_dir()
             .map_err(Into::into)
             .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()))
             .map(|folder| session.facts.extracted = Some(folder)),
-        _ => deploy::version_rows(host).map(|rows| rows.iter().for_each(|row| out!("{row}"))),
+        _ => companions::version_rows(host, bundle).map(|rows| {
+            let kits = kits::version_rows(bundle, runner.path());
+            rows.iter().chain(&kits).for_each(|row| out!("{row}"));
+        }),
     };
     match done {
         Ok(()) => 0,
@@ -337,15 +362,30 @@ fn put_in_place(
     signals::interrupt_plans();
     let onboards = order.onboarding.is_some();
     if let Ok(plan) = deploy::package_plan(host, &bundle, runner.path(), &order)
-        && plan
-            .preview()
-            .is_ok_and(|steps| steps.last().is_some_and(|(_, pending)| !pending))
+        && plan.preview().is_ok_and(|steps| {
+            steps
+                .iter()
+                .any(|(step, pending)| !pending && step.contains(" package "))
+        })
     {
         out!(
             "Skipping package upgrade since existing version is >= than version already installed."
         );
     }
-    match deploy::deploy(host, bundle, runner.path(), order, &mut Console) {
+    let how = order.kits;
+    let delivery = Delivery {
+        host,
+        bundle: &bundle,
+        scratch: runner.path(),
+        force: order.force,
+        no_digest: order.no_digest,
+    };
+    if let Some(manager) = host.packages {
+        for line in companions::left_alone(&delivery, manager).unwrap_or_default() {
+            out!("{line}");
+        }
+    }
+    let code = match deploy::deploy(host, bundle.clone(), runner.path(), order, &mut Console) {
         // The package's own script leaves it to us, so that its failure has an exit code.
         Ok(_) if !onboards && host.layout.onboarding_file().exists() => {
             let code = admin::onboard_from_file(host, None);
@@ -370,6 +410,10 @@ fn put_in_place(
             }
             fail(&e)
         }
+    };
+    match code {
+        0 => kits::run_all(host, &bundle, runner.path(), how, &mut Console),
+        code => code,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A run of the bundle from the outside: how it speaks, where its log goes, what its end looks
 //! like to a person and to a program. What it does is [`super`]'s.
 
-use super::args::Surroundings;
+use super::args::{Immediate, Surroundings};
 use super::interactive::{self, AtTerminal};
 use super::json::{self, Facts, Planned};
 use super::log::Log;
@@ -120,6 +120,7 @@ impl Session {
         argv0: &'a str,
         version: &'a str,
         stdin: &'a mut dyn std::io::Read,
+        now: &'a mut dyn Immediate,
     ) -> Surroundings<'a> {
         Surroundings {
             argv0,
@@ -128,6 +129,7 @@ impl Session {
             key_variable: self.key_variable(),
             ca_variable: std::env::var_os("OMSAGENT_CA_FILE"),
             stdin,
+            now,
         }
     }
 
