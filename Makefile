@@ -48,7 +48,7 @@ BUILD = CFLAGS_x86_64_unknown_linux_musl="$(C_MAP)" \
 	CFLAGS_aarch64_unknown_linux_musl="$(C_MAP) $(C_AARCH64)" \
 	cargo build --release --locked --bin omsagent --target $(1) --config '$(call REMAP,$(1))'
 
-.PHONY: help setup bundle demo test bench check clean FORCE
+.PHONY: help setup bundle demo test bench sweep check clean FORCE
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -72,6 +72,9 @@ check: ## The quick part of `test`: format, lints, unit tests
 
 bench: bundle ## Speed and size, each against the plain tool in the same run -> dist/bench.json
 	@benches/bench
+
+sweep: bundle ## Crashes, faults, power cuts, many at once; hours, or MINUTES=n each. Figures -> docs/evidence.md
+	@tests/sweep/all $(MINUTES)
 
 clean: ## Remove dist/ (target/ stays)
 	rm -rf dist

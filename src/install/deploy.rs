@@ -302,7 +302,7 @@ impl Step for InstallPackage {
             bail!(
                 "{base} package failed to {verb} and exited with error code {}: {}",
                 outcome.code,
-                outcome.last_line()
+                reason(&outcome.output).unwrap_or(outcome.last_line())
             );
         }
         Ok(())
@@ -336,6 +336,21 @@ impl Step for InstallPackage {
     }
 }
 
+/// Why the package tool failed. Both end with what they were doing, not with the reason: dpkg says
+/// it below its first `error processing` line, rpm in its first `error:` line.
+fn reason(output: &str) -> Option<&str> {
+    let mut lines = output.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line.starts_with("dpkg: error processing") && line.ends_with(':') {
+            return lines.next();
+        }
+        if line.starts_with("error:") || line.starts_with("dpkg: error:") {
+            return Some(line);
+        }
+    }
+    None
+}
+
 /// What `--dry-run` says: every step up to a running, onboarded agent.
 pub fn preview(
     host: &Host,
@@ -360,4 +375,23 @@ pub fn preview(
         lines.extend(outline.into_iter().map(|line| (line, !running)));
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_found_in_what_the_tool_said() {
+        let dpkg = "Unpacking x ...\ndpkg: error processing archive /r/x.deb (--install):\n \
+                    cannot copy: No space left on device\nErrors were encountered while \
+                    processing:\n /r/x.deb\n";
+        assert_eq!(reason(dpkg), Some("cannot copy: No space left on device"));
+        let rpm = "Verifying...\nerror: unpacking of archive failed: No space left\nerror: x\n";
+        assert_eq!(
+            reason(rpm),
+            Some("error: unpacking of archive failed: No space left")
+        );
+        assert_eq!(reason("who knows\n"), None);
+    }
 }
