@@ -2,6 +2,7 @@
 """measure.py RUNS SETUP COMMAND [SETUP COMMAND]...   the best time of each COMMAND (a line of sh), in milliseconds, one a line.
 
 measure.py --rss COMMAND   the largest resident set of COMMAND or of a process below it that it waited for, in MiB.
+measure.py --cpu RUNS COMMAND   the least processor time of COMMAND and the processes it waited for, in milliseconds.
 
 The commands take turns, after one round to warm up, so that whatever else the machine does meets all of them alike; the best
 of RUNS is the time with the least of it. SETUP (a line of sh, may be empty) runs before its command and is not counted.
@@ -28,6 +29,15 @@ def main() -> None:
         quiet = subprocess.DEVNULL
         subprocess.run(sys.argv[2].split(), stdin=quiet, stdout=quiet, stderr=quiet)
         print(f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.1f}")
+        return
+    if sys.argv[1] == "--cpu":
+        quiet, best = subprocess.DEVNULL, float("inf")
+        for _ in range(int(sys.argv[2])):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(sys.argv[3].split(), stdin=quiet, stdout=quiet, stderr=quiet)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        print(f"{best * 1000:.2f}")
         return
     runs, words = int(sys.argv[1]), sys.argv[2:]
     pairs = list(zip(words[::2], words[1::2]))

@@ -86,7 +86,10 @@ mod tests {
             assert!(text(&error.exit_code().to_string()).is_ok(), "{error}");
         }
         let own = [crate::cli::bundle::CHANGED, crate::cli::bundle::DECLINED];
-        for code in own.into_iter().chain([0, 2, 3, 4, 5, 6, 7, 8]) {
+        for code in own
+            .into_iter()
+            .chain([0, 2, 3, 4, 5, 6, 7, 8, 18, 19, 20, 21, 22, 52])
+        {
             assert!(text(&code.to_string()).is_ok(), "{code}");
         }
         assert!(text("5").unwrap().contains("What to do: "));

@@ -21,6 +21,8 @@ const VALUED: &[&str] = &[
     "-m",
     "--multi-homing-marker",
     "--ca-file",
+    "--extract-script",
+    "--extract-binary",
 ];
 
 const MODES: &[&str] = &[

@@ -16,7 +16,6 @@ use crate::cli::report::{self, Console};
 use crate::cli::signals;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::host::packages::PackageManager;
 use crate::install::companions::{self, Delivery};
 use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
@@ -258,10 +257,14 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     code
 }
 
+/// Packages that a removal may take away beside ours (bundle.md 2.5).
+const COMPANIONS: [&str; 4] = ["omi", "scx", "omsconfig", "auoms"];
+
 /// What of the product is on a host: two of them tell whether a removal changed anything.
 #[derive(PartialEq, Eq)]
 struct Traces {
     package: Option<String>,
+    companions: Vec<Option<String>>,
     places: Vec<bool>,
 }
 
@@ -275,15 +278,18 @@ impl Traces {
             product::records(layout),
             layout.onboarding_file(),
         ];
-        let ask = |manager: PackageManager| manager.installed_version(release::PACKAGE).ok();
+        let ask = |name: &str| host.packages?.installed_version(name).ok().flatten();
         Traces {
-            package: host.packages.and_then(ask).flatten(),
+            package: ask(release::PACKAGE),
+            companions: COMPANIONS.map(ask).into(),
             places: places.iter().map(|p| p.exists()).collect(),
         }
     }
 
     fn any(&self) -> bool {
-        self.package.is_some() || self.places.contains(&true)
+        self.package.is_some()
+            || self.places.contains(&true)
+            || self.companions.iter().any(Option::is_some)
     }
 }
 
