@@ -2,7 +2,8 @@
 # kill ROOT [MINUTES]   the crash sweep: dies or fails at one system call, then the same command again: exactly the clean end
 # state. One case is one instance. Commands: install, onboard, upgrade, remove, purge. Processes: the bundle's program, dpkg or
 # rpm, the package's scripts. Calls: every rename, unlink, mkdir, link, fsync, chown, chmod and creating open that the process does.
-# Faults: kill -9 at the call; ENOSPC or EIO from it.  Without MINUTES every case; else a random choice until the time is over.
+# Faults: kill -9 at the call; ENOSPC or EIO from it.  Without MINUTES every case; else a random choice for that long, once
+# the clean runs are known.
 #   COMMANDS="install purge" PROCESSES="bundle" FAULTS="kill" limit it; SEED=n repeats a choice; LIST=1 only counts;
 #   CASE="install bundle kill 1 rename 3" is one case with its output.
 . "$(dirname "$(readlink -f "$0")")/../system/lib.sh"
@@ -10,7 +11,6 @@
 HERE=$(dirname "$(readlink -f "$0")")
 . "$HERE/next.sh"
 minutes=${2:-0}
-deadline=$((SECONDS + minutes * 60))
 commands=${COMMANDS:-install onboard upgrade remove purge} processes=${PROCESSES:-bundle packages scripts} faults=${FAULTS:-kill error}
 SEED=${SEED:-$RANDOM}
 logs=${SWEEP_LOGS:-$TOP/target/test-logs/sweep}/kill.$ROOT; rm -rf "$logs"; mkdir -p "$logs"
@@ -133,6 +133,7 @@ fi
 for c in $commands; do survey "$c"; done >"$logs/cases"
 total=$(wc -l <"$logs/cases")
 [ -z "${LIST:-}" ] || { cut -d' ' -f1-3 "$logs/cases" | sort | uniq -c; echo "$ROOT: $total cases"; PASSED=1; exit 0; }
+deadline=$((SECONDS + minutes * 60))
 while read -r -a the <&3; do
     [ "$minutes" = 0 ] || [ $SECONDS -lt $deadline ] || break
     one "${the[@]}"

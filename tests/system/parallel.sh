@@ -67,5 +67,7 @@ start $name; hub_start $name
 bundle $name "${UPGRADE[@]}" >"$OUT" 2>&1 || { cat "$OUT"; stage_broken 'one alone fails'; }
 state $name >"$WORK/one"
 hub_stop; "$RIG/down" --now $name
-for n in "${counts[@]}"; do case_ "$n bundles at once, then $n purges at once: as one alone" together "$n"; done
+# A case is a subshell: what it starts is ended by this one.
+for n in "${counts[@]}"; do INSTANCES+=("$name"x"$n"); case_ "$n bundles at once, then $n purges at once: as one alone" together "$n"; done
+INSTANCES+=("$name"v)
 case_ 'four installations and four purges against each other' against_each_other
