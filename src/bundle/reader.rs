@@ -1,6 +1,7 @@
 //! Reading a bundle: everything but the entries' own bytes is checked before any of it is used.
 
 use super::index::{self, Sha256Hex};
+use super::signature::{PublicKey, Signature, SignatureError, Trust};
 use super::trailer::Trailer;
 use super::{
     BundleError, Entry, Header, Result, SIGNATURE_PLACE, STUB_SIZE, TRAILER_SIZE, aligned, stub,
@@ -18,6 +19,9 @@ const BUFFER: usize = 1 << 20;
 pub struct Bundle {
     file: File,
     total: u64,
+    /// What the signature is of.
+    index: Vec<u8>,
+    signature: Option<Signature>,
     pub(super) header: Header,
     pub(super) entries: Vec<Entry>,
 }
@@ -49,9 +53,13 @@ impl Bundle {
         let (header, entries) = index::parse(&index, trailer.index_offset)?;
 
         let place = trailer.signature_offset();
-        zeros(&file, place, SIGNATURE_PLACE, || {
-            "before the trailer".into()
-        })?;
+        let (text, rest) = (trailer.signature_len, "before the trailer");
+        let behind = place.saturating_add(text);
+        zeros(&file, behind, SIGNATURE_PLACE - text, || rest.into())?;
+        let signature = match bytes_at(&file, place, text, "the signature")? {
+            text if text.is_empty() => None,
+            text => Some(Signature::in_place(&text)?),
+        };
         for entry in &entries {
             let end = entry.offset.saturating_add(entry.size);
             let padding = aligned(end).unwrap_or(end) - end;
@@ -68,6 +76,8 @@ impl Bundle {
         Ok(Bundle {
             file,
             total: size,
+            index,
+            signature,
             header,
             entries,
         })
@@ -91,6 +101,28 @@ impl Bundle {
     /// Bytes of the whole file.
     pub fn size(&self) -> u64 {
         self.total
+    }
+
+    /// Who signed it. With a `key` only a bundle signed by that key is accepted. It says nothing of
+    /// the entries' bytes before [`Bundle::verify`] or [`Bundle::extract`] has compared them.
+    pub fn trust(&self, key: Option<&PublicKey>) -> Result<Trust> {
+        match (&self.signature, key) {
+            (None, None) => Ok(Trust::Unsigned),
+            (None, Some(key)) => Err(SignatureError::Missing { wanted: key.id() }.into()),
+            (Some(signature), None) => Ok(Trust::Unchecked { by: signature.by() }),
+            (Some(signature), Some(key)) => {
+                key.verify(&self.index, signature)?;
+                Ok(Trust::Signed {
+                    by: key.id(),
+                    comment: signature.comment().to_owned(),
+                })
+            }
+        }
+    }
+
+    /// What is signed.
+    pub(super) fn index(&self) -> &[u8] {
+        &self.index
     }
 
     /// Compares every entry with its SHA-256; `progress` is told (bytes done, bytes in all).

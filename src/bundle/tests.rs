@@ -384,6 +384,7 @@ fn resealed(entries: &[Entry], says: usize, bytes: &[u8]) -> Vec<u8> {
         index_offset,
         index_len: len,
         index_sha256: Sha256::digest(&index).into(),
+        signature_len: 0,
     };
     made.extend_from_slice(&trailer.bytes());
     made

@@ -9,7 +9,7 @@
 pub mod frame;
 mod mark;
 mod recovery;
-mod segment;
+pub mod segment;
 
 use anyhow::{Context, Result, bail};
 use frame::{Frame, Kind};
