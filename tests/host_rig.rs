@@ -258,7 +258,8 @@ fn agent_and_syslog(host: &Instance, own_file: &str) {
     host.ok(&format!(
         "cp {PROBE} /opt/microsoft/omsagent/bin/omsagent; \
          d=/var/opt/microsoft/omsagent/{ONE}; \
-         for f in '' /run /log /state /tmp; do install -d -m 750 -o omsagent -g omiusers $d$f; done"
+         for f in '' /run /log /state /tmp; do install -d -m 750 -o omsagent -g omiusers $d$f; done; \
+         install -d -m 750 -o omsagent -g omiusers /etc/opt/microsoft/omsagent/{ONE}"
     ));
     assert_eq!(host.probe(&format!("unit install {ONE}")), "Made Made");
     assert_eq!(

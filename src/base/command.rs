@@ -165,33 +165,31 @@ impl Command {
                 let _ = std::io::Write::write_all(&mut pipe, &bytes);
             });
         }
-        let (tell, told) = std::sync::mpsc::channel::<Vec<u8>>();
-        std::thread::spawn(move || {
-            let mut buffer = [0u8; 8192];
-            while let Ok(n @ 1..) = reader.read(&mut buffer) {
-                if tell.send(buffer[..n].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
+        // Read without waiting: what a child wrote before its end is in the pipe when its end is
+        // seen, however busy the machine is.
+        rustix::fs::fcntl_setfl(&reader, rustix::fs::OFlags::NONBLOCK)
+            .map_err(|e| start(e.into()))?;
         let deadline = Instant::now() + self.timeout;
         let mut kept = Vec::new();
-        let mut take = |piece: Vec<u8>| {
-            each(&piece);
-            let room = OUTPUT_LIMIT.saturating_sub(kept.len());
-            kept.extend_from_slice(&piece[..piece.len().min(room)]);
+        let mut buffer = [0u8; 8192];
+        // False when there is nothing more for now.
+        let mut take = || match reader.read(&mut buffer) {
+            Ok(n @ 1..) => {
+                each(&buffer[..n]);
+                let room = OUTPUT_LIMIT.saturating_sub(kept.len());
+                kept.extend_from_slice(&buffer[..n.min(room)]);
+                true
+            }
+            Err(e) => e.kind() == std::io::ErrorKind::Interrupted,
+            Ok(_) => false,
         };
         // A grandchild (a daemon started by a service script) may hold the pipe open for ever:
         // the child's own end decides, not the end of its output.
         let status = loop {
             if let Some(status) = child.try_wait().map_err(start)? {
-                // Its last words are on their way still; a chatty grandchild's have no end.
+                // A chatty grandchild's words have no end.
                 let enough = Instant::now() + Duration::from_secs(1);
-                while Instant::now() < enough
-                    && let Ok(piece) = told.recv_timeout(Duration::from_millis(100))
-                {
-                    take(piece);
-                }
+                while take() && Instant::now() < enough {}
                 break status;
             }
             if Instant::now() >= deadline {
@@ -202,12 +200,8 @@ impl Command {
                     seconds: self.timeout.as_secs(),
                 });
             }
-            match told.recv_timeout(Duration::from_millis(5)) {
-                Ok(piece) => take(piece),
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
+            if !take() {
+                std::thread::sleep(Duration::from_millis(2));
             }
         };
         use std::os::unix::process::ExitStatusExt;
@@ -281,6 +275,23 @@ mod tests {
             .unwrap();
         assert!(done.ok() && done.output.contains("started"));
         assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn the_last_words_are_never_lost() {
+        // More than a pipe holds, and nothing at all, many times over.
+        for _ in 0..20 {
+            let done = Command::new("sh").args(["-c", "echo word"]).run().unwrap();
+            assert_eq!(done.output, "word\n");
+        }
+        let big = Command::new("sh")
+            .args([
+                "-c",
+                "head -c 300000 /dev/zero | tr '\\0' x; echo; echo end",
+            ])
+            .run()
+            .unwrap();
+        assert_eq!((big.output.len(), big.last_line()), (300_005, "end"));
     }
 
     #[test]

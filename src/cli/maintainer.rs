@@ -35,6 +35,10 @@ pub fn run(words: &[OsString]) -> Result<u8> {
 
 fn configure(host: &Host) -> Result<u8> {
     let lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+    // Somebody who held the lock may have removed the package while we waited.
+    if !host.layout.bin().join("omsagent").exists() {
+        bail!("package omsagent was removed meanwhile");
+    }
     if let Err(broken) = product::configure(host, &mut Console) {
         err!("error\t{}: {broken}", broken.step);
         for line in &broken.left_behind {

@@ -159,6 +159,20 @@ impl PackageManager {
         }
         .run_with(output)
     }
+
+    /// Purges a package whose unpacking was cut short, which dpkg refuses otherwise. rpm knows no
+    /// such state.
+    pub fn remove_broken(
+        self,
+        name: &str,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Outcome, CommandError> {
+        match self {
+            PackageManager::Dpkg => dpkg().args(["--force-remove-reinstreq", "--purge", name]),
+            PackageManager::Rpm => erase(name),
+        }
+        .run_with(output)
+    }
 }
 
 /// As [`PackageManager::installed_version`] for this host, a prefix included: there dpkg's list is

@@ -1,25 +1,21 @@
 //! `--install` and `--upgrade`: the package through the host's own package manager, then
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
+use super::patience::patiently;
 use super::product;
 use super::release::{self, PACKAGE};
-use crate::base::command::Outcome;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
-use crate::host::packages::{self, How, Kind as Installing, PackageManager};
+use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::journal::Journal;
 use crate::plan::steps::WriteFile;
-use crate::plan::{Broken, Plan, Report, Step, is_interrupted};
+use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// How long another package manager is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How to deploy.
 #[derive(Debug, Clone)]
@@ -265,7 +261,8 @@ impl Step for InstallPackage {
             force: self.force,
             no_digest: self.no_digest,
         };
-        let outcome = self.install(&file, how, report);
+        let manager = self.manager;
+        let outcome = patiently(report, |output| manager.install(&file, how, output));
         let _ = std::fs::remove_file(&file);
         let outcome = outcome?;
         if !outcome.ok() {
@@ -307,30 +304,6 @@ impl Step for InstallPackage {
             "package {PACKAGE} could not be taken away again: {}",
             outcome.last_line()
         )
-    }
-}
-
-impl InstallPackage {
-    /// Waits while another package manager holds the database: unattended upgrades do, for a
-    /// minute after boot.
-    fn install(&self, file: &Path, how: How, report: &mut dyn Report) -> Result<Outcome> {
-        let deadline = Instant::now() + LOCK_PATIENCE;
-        let mut told = false;
-        loop {
-            let mut said = |bytes: &[u8]| report.tool_output(bytes);
-            let outcome = self.manager.install(file, how, &mut said)?;
-            if !packages::lock_held(&outcome) || Instant::now() >= deadline || is_interrupted() {
-                return Ok(outcome);
-            }
-            if !told {
-                report.line(&format!(
-                    "Waiting up to {} s for another package manager to finish ...",
-                    LOCK_PATIENCE.as_secs()
-                ));
-                told = true;
-            }
-            std::thread::sleep(Duration::from_secs(3));
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod deploy;
 pub mod extract;
+mod patience;
 pub mod product;
 pub mod release;
 pub mod withdraw;

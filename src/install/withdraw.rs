@@ -1,13 +1,16 @@
 //! `--remove` and `--purge` of the bundle and of OPT/bin/uninstall (bundle.md 2.5).
 
+use super::patience::patiently;
 use super::product;
 use super::release::PACKAGE;
 use crate::base::command::Command;
 use crate::base::files;
 use crate::host::Host;
+use crate::host::layout::Layout;
 use crate::host::packages::PackageManager;
 use crate::plan::Report;
 use anyhow::{Context, Result};
+use std::path::Path;
 
 /// How much goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,8 @@ enum Known {
     Leftovers,
     /// Installed, wholly or in part.
     Present,
+    /// Its unpacking was cut short: dpkg removes it only when told that this is known.
+    Broken,
 }
 
 /// Removes or purges. Says what failed and goes on: what is left is told at the end.
@@ -38,12 +43,13 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
         remove_package(manager, depth, report)?;
     }
     let known = host.packages.map_or(Ok(Known::Nothing), ask)?;
-    if known == Known::Present {
+    if matches!(known, Known::Present | Known::Broken) {
         return Ok(());
     }
     // The package did this already, unless its script was killed or folders were deleted by hand.
     product::withdraw(host, &made, report);
     if depth == Depth::Purge {
+        remove_strays(layout)?;
         for tree in [layout.etc(), layout.var(), layout.opt()] {
             files::remove_tree(&tree)?;
             if let Some(parent) = tree.parent() {
@@ -54,9 +60,23 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     Ok(())
 }
 
+/// Plain files of the package elsewhere, which nobody owns when an installation was killed before
+/// the package manager wrote it down.
+fn remove_strays(layout: &Layout) -> Result<()> {
+    let link = layout.path("/usr/bin/omsagent");
+    let ours = Path::new("/opt/microsoft/omsagent/bin/omsagent");
+    if std::fs::read_link(&link).is_ok_and(|target| target == ours) {
+        files::remove(&link)?;
+    }
+    files::remove(&layout.path("/usr/share/lintian/overrides/omsagent"))?;
+    files::remove_tree(&layout.path("/usr/share/doc/omsagent"))?;
+    Ok(())
+}
+
 fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report) -> Result<()> {
-    let there = match ask(manager)? {
-        Known::Present => true,
+    let known = ask(manager)?;
+    let there = match known {
+        Known::Present | Known::Broken => true,
         Known::Leftovers => depth == Depth::Purge,
         Known::Nothing => false,
     };
@@ -65,11 +85,11 @@ fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report
         return Ok(());
     }
     report.line(&format!("----- Removing package: {PACKAGE} -----"));
-    let mut pass = |bytes: &[u8]| report.tool_output(bytes);
-    let outcome = match depth {
-        Depth::Remove => manager.remove(PACKAGE, &mut pass),
-        Depth::Purge => manager.purge(PACKAGE, &mut pass),
-    }
+    let outcome = patiently(report, |output| match depth {
+        _ if known == Known::Broken => manager.remove_broken(PACKAGE, output),
+        Depth::Remove => manager.remove(PACKAGE, output),
+        Depth::Purge => manager.purge(PACKAGE, output),
+    })
     .with_context(|| format!("cannot remove package {PACKAGE}"))?;
     if !outcome.ok() {
         anyhow::bail!(
@@ -97,6 +117,9 @@ fn ask(manager: PackageManager) -> Result<Known> {
 /// there too, and can be removed.
 fn known_to_dpkg(said: &str) -> Known {
     let status = said.lines().find_map(|line| line.strip_prefix("Status:"));
+    if status.is_some_and(|words| words.contains("reinstreq")) {
+        return Known::Broken;
+    }
     match status.and_then(|words| words.split_whitespace().last()) {
         None | Some("not-installed") => Known::Nothing,
         Some("config-files") => Known::Leftovers,
@@ -109,10 +132,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn strays_of_ours_go_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let link = layout.path("/usr/bin/omsagent");
+        std::fs::create_dir_all(layout.path("/usr/bin")).unwrap();
+        std::fs::create_dir_all(layout.path("/usr/share/doc/omsagent")).unwrap();
+        std::fs::write(&link, "somebody's").unwrap();
+        remove_strays(&layout).unwrap();
+        assert!(link.exists() && !layout.path("/usr/share/doc/omsagent").exists());
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("/opt/microsoft/omsagent/bin/omsagent", &link).unwrap();
+        remove_strays(&layout).unwrap();
+        assert!(!link.is_symlink());
+    }
+
+    #[test]
     fn half_installed_is_there() {
         let known = |status: &str| known_to_dpkg(&format!("Package: x\nStatus: {status}\n"));
         assert_eq!(known("install ok half-configured"), Known::Present);
-        assert_eq!(known("install reinstreq half-installed"), Known::Present);
+        assert_eq!(known("install reinstreq half-installed"), Known::Broken);
         assert_eq!(known("install ok unpacked"), Known::Present);
         assert_eq!(known("deinstall ok config-files"), Known::Leftovers);
         assert_eq!(known("purge ok not-installed"), Known::Nothing);

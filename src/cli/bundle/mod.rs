@@ -13,8 +13,7 @@ use crate::install::extract;
 use crate::install::release;
 use crate::install::withdraw::{self, Depth};
 use crate::plan::{Report, lock};
-use crate::wire::signature;
-use crate::workspace::OnboardingRequest;
+use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request, Stop, Surroundings};
 use std::ffi::OsString;
@@ -148,12 +147,8 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
         let text = format!("error\tThe Workspace ID is not valid: {e}");
         (3, text)
     })?;
-    signature::decode_key(&args.key).map_err(|e| {
-        let text = format!(
-            "error\tThe shared key is not valid: {e}. Copy the primary key of workspace {id} whole"
-        );
-        (3, text)
-    })?;
+    // The very check that the exchange makes, before anything is changed.
+    exchange::check_key(&args.key).map_err(|e| (e.exit_code(), format!("error\t{e}")))?;
     if let Some(line) = &args.proxy {
         crate::settings::proxy::parse(line.expose())
             .map_err(|e| (4, format!("error\tThe proxy setting is not valid: {e}")))?;

@@ -42,7 +42,14 @@ pub enum OnboardError {
     Status(u16),
     /// No answer at all.
     #[error("{}", Transport(.0))]
-    Transport(#[from] HttpError),
+    Transport(HttpError),
+}
+
+/// Not thiserror's `from`: the text holds the cause already, and a chain would say it twice.
+impl From<HttpError> for OnboardError {
+    fn from(error: HttpError) -> Self {
+        OnboardError::Transport(error)
+    }
 }
 
 impl OnboardError {
