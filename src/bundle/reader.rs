@@ -12,6 +12,8 @@ use std::os::unix::fs::FileExt;
 
 /// Bytes read at a time when hashing.
 const BUFFER: usize = 1 << 20;
+/// Largest entry that is read as a whole.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// An open bundle. The file is only ever read at given places, so its own position is not used
 /// and several threads may share it.
@@ -118,6 +120,20 @@ impl Bundle {
                 })
             }
         }
+    }
+
+    /// All bytes of a small entry, compared with its SHA-256.
+    pub fn document(&self, entry: &Entry) -> Result<Vec<u8>> {
+        if entry.size > DOCUMENT_LIMIT {
+            return Err(BundleError::Entry {
+                name: entry.name.clone(),
+                problem: format!("larger than {DOCUMENT_LIMIT} bytes, extract it instead"),
+            });
+        }
+        let mut bytes = vec![0u8; entry.size as usize];
+        self.read_entry(entry, 0, &mut bytes)?;
+        entry.compare(Sha256::new_with_prefix(&bytes))?;
+        Ok(bytes)
     }
 
     /// What is signed.
