@@ -12,7 +12,11 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/mutate.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/canary" "$work/run" "$work/tmp"
 echo untouched >"$work/canary/file"
-printf '#!/bin/sh\n[ "$1" = --stub-probe ] && echo omsb-probe-ok && exit 0\necho RAN >>%s/ran\n' "$work" >"$work/runner"
+cat >"$work/runner" <<END
+#!/bin/sh
+[ "\$1" = --stub-probe ] && echo omsb-probe-ok && exit 0
+echo RAN >>"$work/ran"
+END
 "$program" pack build --runner x86_64="$work/runner" --runner aarch64="$work/runner" --out "$work/good.sh" >/dev/null
 sh "$work/good.sh" --help >/dev/null 2>&1 || true
 [ -s "$work/ran" ] || { echo 'the good bundle does not reach its runner' >&2; exit 1; }
@@ -28,7 +32,7 @@ for ((i = 0; i < started; i++)); do
 	at=$((8192 + (RANDOM * 32768 + RANDOM) % (end - 8192)))
 	case $((i % 4)) in
 	0) old=$(od -An -tu1 -j "$at" -N 1 "$work/run/b.sh"); bit=$((1 << (RANDOM % 8)))
-		printf "\\x$(printf %02x $((old ^ bit)))" | dd of="$work/run/b.sh" bs=1 seek="$at" conv=notrunc status=none ;;
+		printf "%b" "\\x$(printf %02x $((old ^ bit)))" | dd of="$work/run/b.sh" bs=1 seek="$at" conv=notrunc status=none ;;
 	1) truncate -s $((8192 + RANDOM % (size - 8192))) "$work/run/b.sh" ;;
 	2) head -c $((1 + RANDOM % 9000)) /dev/urandom >>"$work/run/b.sh" ;;
 	3) dd if=/dev/urandom of="$work/run/b.sh" bs=1 seek="$at" count=16 conv=notrunc status=none ;;
