@@ -288,7 +288,7 @@ impl Queue {
                 }
                 Err(e) => return Err(e),
             };
-            while let Some(read) = reader.next()? {
+            while let Some(read) = reader.next_frame()? {
                 let fits = batch.items.len() + read.items.len() < limit && batch.kind == read.kind;
                 if batch.count > 0 && !fits {
                     batch.end.offset = read.at;

@@ -57,7 +57,7 @@ impl Reader {
     }
 
     /// The next sound frame, `None` at the end.
-    pub fn next(&mut self) -> io::Result<Option<Read<'_>>> {
+    pub fn next_frame(&mut self) -> io::Result<Option<Read<'_>>> {
         loop {
             if self.offset >= self.end {
                 return Ok(None);
@@ -139,8 +139,8 @@ pub fn measure(path: &Path, end: u64) -> io::Result<Extent> {
         valid: MARK.len() as u64,
         next_seq: None,
     };
-    while let Some(read) = reader.next()? {
-        extent.next_seq = Some(read.head.seq + 1);
+    while let Some(read) = reader.next_frame()? {
+        extent.next_seq = Some(read.head.seq.saturating_add(1));
         extent.valid = read.at + (HEAD + read.head.length) as u64;
     }
     Ok(extent)
