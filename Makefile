@@ -53,7 +53,7 @@ BUILD = CFLAGS_x86_64_unknown_linux_musl="$(C_MAP)" \
 	CFLAGS_aarch64_unknown_linux_musl="$(C_MAP) $(C_AARCH64)" \
 	cargo build --release --locked --bin omsagent --target $(1) --config '$(call REMAP,$(1))'
 
-.PHONY: help setup bundle demo test bench check clean fuzz reproducible FORCE
+.PHONY: help setup bundle demo test bench sweep check clean fuzz reproducible FORCE
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -83,6 +83,9 @@ fuzz: ## Every fuzz target for a minute (needs a nightly toolchain); SECONDS=N f
 
 reproducible: ## Build twice, in two folders, and compare packages and bundle byte for byte (slow)
 	@tests/reproducible
+
+sweep: bundle ## Crashes, faults, power cuts, many at once; hours, or MINUTES=n each. Figures -> docs/evidence.md
+	@tests/sweep/all $(MINUTES)
 
 clean: ## Remove dist/ (target/ stays)
 	rm -rf dist

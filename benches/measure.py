@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """measure.py RUNS SETUP COMMAND [SETUP COMMAND]...   the best time of each COMMAND (a line of sh), in milliseconds, one a line.
 
+measure.py --rss COMMAND   the largest resident set of COMMAND or of a process below it that it waited for, in MiB.
+
 The commands take turns, after one round to warm up, so that whatever else the machine does meets all of them alike; the best
 of RUNS is the time with the least of it. SETUP (a line of sh, may be empty) runs before its command and is not counted.
 """
+import resource
 import subprocess
 import sys
 import time
@@ -21,6 +24,11 @@ def once(setup: str, command: str) -> float:
 
 
 def main() -> None:
+    if sys.argv[1] == "--rss":
+        quiet = subprocess.DEVNULL
+        subprocess.run(sys.argv[2].split(), stdin=quiet, stdout=quiet, stderr=quiet)
+        print(f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.1f}")
+        return
     runs, words = int(sys.argv[1]), sys.argv[2:]
     pairs = list(zip(words[::2], words[1::2]))
     best = [once(*pair) for pair in pairs]

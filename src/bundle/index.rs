@@ -1,5 +1,6 @@
 //! The index: UTF-8 JSON lines, first the header, then one line per entry. No I/O here.
 
+use super::kit::KitRule;
 use super::{ALIGN, BundleError, ENTRY_LIMIT, INDEX_LIMIT, NAME_LIMIT, Result, STUB_SIZE, aligned};
 use crate::package::Arch;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ const SOURCE_LIMIT: usize = 64;
 pub enum Kind {
     /// A package for dpkg.
     Deb,
+    /// A provider bundle, run when its rule fits.
+    Kit,
     /// A licence text.
     Licence,
     /// A package for rpm.
@@ -88,6 +91,9 @@ pub struct Entry {
     /// Bytes a package takes on disk when installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub installed: Option<u64>,
+    /// When a kit is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kit: Option<KitRule>,
 }
 
 /// A SHA-256 digest in hexadecimal, 64 lower-case digits.
@@ -256,6 +262,12 @@ fn check_fields(entry: &Entry) -> std::result::Result<(), &'static str> {
     if entry.kind == Kind::Runner && entry.arch.is_none() {
         return Err("a runner without processor");
     }
+    if (entry.kind == Kind::Kit) != entry.kit.is_some() {
+        return Err("a rule belongs to kits, and only to them");
+    }
+    if let Some(rule) = &entry.kit {
+        rule.check()?;
+    }
     if entry.pkg.as_deref().is_some_and(|pkg| !is_name(pkg)) {
         return Err("unusable package name");
     }
@@ -294,6 +306,7 @@ mod tests {
             pkg: None,
             version: None,
             installed: None,
+            kit: None,
         };
         vec![
             entry("stub.sh", 0, STUB_SIZE, Kind::Stub),
@@ -331,7 +344,7 @@ mod tests {
     #[test]
     fn places_and_kinds() {
         type Change = fn(&mut Vec<Entry>);
-        let changes: [Change; 18] = [
+        let changes: [Change; 19] = [
             |e| e[2].offset += ALIGN,
             |e| e[2].offset -= ALIGN,
             |e| e[2].offset += 1,
@@ -345,6 +358,7 @@ mod tests {
             |e| e[2].kind = Kind::Stub,
             |e| e[2].kind = Kind::Deb,
             |e| e[2].kind = Kind::Runner,
+            |e| e[2].kind = Kind::Kit,
             |e| e[1].arch = None,
             |e| e[1].kind = Kind::Sbom,
             |e| e[2].pkg = Some("omsagent".into()),

@@ -16,6 +16,7 @@
 mod blake2b;
 mod extract;
 pub mod index;
+pub mod kit;
 mod reader;
 mod sign;
 pub mod signature;

@@ -26,6 +26,7 @@ fn build(dir: &Path, members: &[(&str, Kind, &[u8])]) -> Vec<u8> {
             kind: *kind,
             arch: (package || *kind == Kind::Runner).then_some(Arch::X86_64),
             package: package.then(|| ("omsagent".into(), "2.0.0-1".into(), 123_456)),
+            kit: None,
         }
     });
     let plan = Plan {

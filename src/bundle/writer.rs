@@ -1,6 +1,7 @@
 //! Building a bundle: stub, runners, packages, documents, index, trailer.
 
 use super::index::{self, Sha256Hex, is_name};
+use super::kit::KitRule;
 use super::stub::{self, Runner, Summing};
 use super::trailer::{self, Trailer};
 use super::{ALIGN, BundleError, Entry, Header, Kind, Result, SIGNATURE_PLACE, STUB_SIZE, aligned};
@@ -26,6 +27,8 @@ pub struct Source {
     pub arch: Option<Arch>,
     /// What a package says of itself: name, version, installed bytes.
     pub package: Option<(String, String, u64)>,
+    /// When a kit is run.
+    pub kit: Option<KitRule>,
 }
 
 impl Source {
@@ -37,6 +40,7 @@ impl Source {
             kind: Kind::Runner,
             arch: Some(arch),
             package: None,
+            kit: None,
         }
     }
 
@@ -51,6 +55,7 @@ impl Source {
             },
             arch: identity.arch,
             package: Some((identity.name, identity.version, identity.installed)),
+            kit: None,
         })
     }
 
@@ -62,6 +67,15 @@ impl Source {
             kind,
             arch: None,
             package: None,
+            kit: None,
+        })
+    }
+
+    /// A kit, under its file name.
+    pub fn kit(path: &Path, rule: KitRule) -> Result<Self> {
+        Ok(Source {
+            kit: Some(rule),
+            ..Source::document(path, Kind::Kit)?
         })
     }
 }
@@ -191,6 +205,7 @@ fn stub_entry(bytes: &[u8]) -> Entry {
         pkg: None,
         version: None,
         installed: None,
+        kit: None,
     }
 }
 
@@ -233,6 +248,7 @@ fn copy(member: &Source, to: &File, offset: u64, out: &Path) -> Result<(Entry, S
         pkg,
         version,
         installed,
+        kit: member.kit.clone(),
     };
     Ok((entry, summing))
 }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod agent;
 pub mod bundle;
+pub mod explain;
 pub mod hub;
 pub mod maintainer;
 pub mod pack;

@@ -1,6 +1,7 @@
 //! The door `omsagent pack`: packages and bundles, built and looked at.
 
 use crate::base::files::{self, Look};
+use crate::bundle::kit::{Condition, Group, KitRule};
 use crate::bundle::signature::TEXT_LIMIT;
 use crate::bundle::{self, Bundle, Kind, Plan, SecretKey, Source, Trust};
 use crate::cli::verify;
@@ -74,6 +75,16 @@ struct BuildArgs {
     /// A .deb or .rpm (repeatable, or several at once)
     #[arg(long, value_name = "FILE", num_args = 1..)]
     package: Vec<PathBuf>,
+    /// A provider bundle for `oss-kits`, run after the packages (repeatable)
+    #[arg(long, value_name = "NAME=FILE", value_parser = named)]
+    kit: Vec<(String, PathBuf)>,
+    /// The same for `bundles` (repeatable)
+    #[arg(long, value_name = "NAME=FILE", value_parser = named)]
+    bundled_kit: Vec<(String, PathBuf)>,
+    /// A kit is run only where CONDITION holds: `command:NAME`, `path:FILE`, `socket:FILE`,
+    /// `service:NAME` (repeatable)
+    #[arg(long, value_name = "NAME=CONDITION", value_parser = condition)]
+    kit_when: Vec<(String, Condition)>,
     /// A licence text (repeatable)
     #[arg(long, value_name = "FILE")]
     licence: Vec<PathBuf>,
@@ -195,6 +206,7 @@ fn build(args: BuildArgs) -> Result<u8> {
     for path in &args.package {
         members.push(Source::package(path, package::identify(path)?)?);
     }
+    members.extend(kits(&args)?);
     for path in &args.licence {
         members.push(Source::document(path, Kind::Licence)?);
     }
@@ -212,6 +224,45 @@ fn build(args: BuildArgs) -> Result<u8> {
     out!("{}", args.out.display());
     out!("{}", sums.display());
     Ok(0)
+}
+
+fn named(text: &str) -> Result<(String, PathBuf)> {
+    let (name, path) = text.split_once('=').context("want NAME=FILE")?;
+    Ok((name.to_owned(), PathBuf::from(path)))
+}
+
+fn condition(text: &str) -> Result<(String, Condition)> {
+    let (name, condition) = text.split_once('=').context("want NAME=CONDITION")?;
+    let condition = condition.parse().map_err(anyhow::Error::msg)?;
+    Ok((name.to_owned(), condition))
+}
+
+fn kits(args: &BuildArgs) -> Result<Vec<Source>> {
+    let groups = [
+        (Group::OssKits, &args.kit),
+        (Group::Bundles, &args.bundled_kit),
+    ];
+    let known = |name: &str| {
+        groups
+            .iter()
+            .any(|(_, kits)| kits.iter().any(|k| k.0 == name))
+    };
+    if let Some((name, _)) = args.kit_when.iter().find(|(name, _)| !known(name)) {
+        bail!("--kit-when {name}=...: there is no --kit or --bundled-kit of that name");
+    }
+    let mut sources = Vec::new();
+    for (group, kits) in groups {
+        for (name, path) in kits {
+            let when = args.kit_when.iter().filter(|(of, _)| of == name);
+            let rule = KitRule {
+                name: name.clone(),
+                group,
+                when: when.map(|(_, condition)| condition.clone()).collect(),
+            };
+            sources.push(Source::kit(path, rule)?);
+        }
+    }
+    Ok(sources)
 }
 
 fn inspect(args: &InspectArgs) -> Result<u8> {

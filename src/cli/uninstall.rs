@@ -4,7 +4,9 @@ use crate::cli::report::Console;
 use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::install::withdraw::{self, Depth};
+use crate::install::companions;
+use crate::install::departure;
+use crate::install::withdraw::Depth;
 use crate::plan::lock;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -28,12 +30,12 @@ pub fn run(words: &[OsString]) -> u8 {
     }
     let host = Host::detect(Layout::new("/"));
     let done = lock::take(&host.layout, LOCK_PATIENCE)
-        .and_then(|_lock| withdraw::withdraw(&host, depth, &mut Console));
+        .and_then(|_lock| departure::withdraw_all(&host, depth, false, &mut Console));
     match done {
         Ok(()) => 0,
         Err(e) => {
             err!("error\t{e:#}");
-            17
+            companions::code_of(&e).unwrap_or(17)
         }
     }
 }

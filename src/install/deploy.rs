@@ -1,6 +1,8 @@
 //! `--install` and `--upgrade`: the package through the host's own package manager, then
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
+use super::companions::{self, Delivery};
+use super::kits;
 use super::patience::patiently;
 use super::product;
 use super::release::{self, PACKAGE};
@@ -26,6 +28,8 @@ pub struct Order {
     pub force: bool,
     /// `--noDigest`
     pub no_digest: bool,
+    /// How the kits are run afterwards.
+    pub kits: kits::How,
     /// What to onboard afterwards.
     pub onboarding: Option<OnboardingRequest>,
 }
@@ -52,6 +56,14 @@ pub enum DeployError {
     /// 17
     #[error("{0:#}")]
     Package(anyhow::Error),
+    /// A package beside ours (18, 19, 20, 22, 52).
+    #[error("{source:#}")]
+    Companion {
+        /// The exit code.
+        code: u8,
+        /// Which package, and why.
+        source: anyhow::Error,
+    },
     /// The code of the onboarding (protocol.md 1.9): the package stays installed.
     #[error("{broken}")]
     Onboarding {
@@ -71,6 +83,7 @@ impl DeployError {
             DeployError::WrongKind { .. } => 4,
             DeployError::AlreadyInstalled => 23,
             DeployError::Package(_) => 17,
+            DeployError::Companion { code, .. } => *code,
             DeployError::Onboarding { broken } => crate::workspace::exit_code(&broken.source),
             DeployError::Internal(_) => 30,
         }
@@ -113,7 +126,13 @@ pub fn deploy(
     let mut journal = Journal::at(&product::records(&host.layout));
     let mut changed = plan
         .run(&mut journal, report)
-        .map_err(|broken| DeployError::Package(with_left_behind(broken)))?
+        .map_err(|broken| match companions::code_of(&broken.source) {
+            Some(code) => DeployError::Companion {
+                code,
+                source: with_left_behind(broken),
+            },
+            None => DeployError::Package(with_left_behind(broken)),
+        })?
         .changed;
     if let Some(request) = order.onboarding {
         changed |=
@@ -150,7 +169,16 @@ pub fn package_plan(
         }
     }
     let installed = ask(PACKAGE).map_err(DeployError::Package)?;
+    let delivery = Delivery {
+        host,
+        bundle,
+        scratch,
+        force: order.force,
+        no_digest: order.no_digest,
+    };
+    let (before, after) = companions::plans(&delivery, manager).map_err(DeployError::Package)?;
     let mut plan = Plan::new();
+    plan.append(before);
     if order.onboarding.is_some() {
         // What was asked for on the command line wins over a file lying there, as in the
         // original, which overwrote it.
@@ -167,6 +195,7 @@ pub fn package_plan(
         no_digest: order.no_digest,
         applied: false,
     });
+    plan.append(after);
     Ok(plan)
 }
 
@@ -273,7 +302,7 @@ impl Step for InstallPackage {
             bail!(
                 "{base} package failed to {verb} and exited with error code {}: {}",
                 outcome.code,
-                outcome.last_line()
+                reason(&outcome.output).unwrap_or(outcome.last_line())
             );
         }
         Ok(())
@@ -307,25 +336,19 @@ impl Step for InstallPackage {
     }
 }
 
-/// One line of `--version-check` per component, cells 15 wide (bundle.md 2.8).
-pub fn version_rows(host: &Host) -> Result<Vec<String>> {
-    let installed = match host.packages {
-        Some(manager) => manager.installed_version(PACKAGE)?,
-        None => None,
-    };
-    let ours = Version::parse(&release::version())?;
-    let installable = installed
-        .as_deref()
-        .and_then(|v| Version::parse(v).ok())
-        .is_none_or(|there| ours.is_newer_than(&there));
-    let shown = installed
-        .map(|v| v.replacen('-', ".", 1))
-        .unwrap_or_else(|| "None".into());
-    let answer = if installable { "Yes" } else { "No" };
-    Ok(vec![format!(
-        "{PACKAGE:<15}{shown:<15}{:<15}{answer:<15}",
-        release::dotted()
-    )])
+/// Why the package tool failed. Both end with what they were doing, not with the reason: dpkg says
+/// it below its first `error processing` line, rpm in its first `error:` line.
+fn reason(output: &str) -> Option<&str> {
+    let mut lines = output.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line.starts_with("dpkg: error processing") && line.ends_with(':') {
+            return lines.next();
+        }
+        if line.starts_with("error:") || line.starts_with("dpkg: error:") {
+            return Some(line);
+        }
+    }
+    None
 }
 
 /// What `--dry-run` says: every step up to a running, onboarded agent.
@@ -343,6 +366,7 @@ pub fn preview(
             .preview()
             .map_err(DeployError::Internal)?,
     );
+    lines.extend(kits::outline(host, bundle, order.kits));
     if let Some(request) = &order.onboarding {
         let running = onboarding::is_running_as_asked(host, request);
         let outline = onboarding::outline(host, request)
@@ -351,4 +375,23 @@ pub fn preview(
         lines.extend(outline.into_iter().map(|line| (line, !running)));
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_found_in_what_the_tool_said() {
+        let dpkg = "Unpacking x ...\ndpkg: error processing archive /r/x.deb (--install):\n \
+                    cannot copy: No space left on device\nErrors were encountered while \
+                    processing:\n /r/x.deb\n";
+        assert_eq!(reason(dpkg), Some("cannot copy: No space left on device"));
+        let rpm = "Verifying...\nerror: unpacking of archive failed: No space left\nerror: x\n";
+        assert_eq!(
+            reason(rpm),
+            Some("error: unpacking of archive failed: No space left")
+        );
+        assert_eq!(reason("who knows\n"), None);
+    }
 }

@@ -23,7 +23,7 @@ pub enum Depth {
 
 /// What the package manager knows of the package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+pub(super) enum Known {
     /// Nothing.
     Nothing,
     /// Removed, its configuration kept (dpkg).
@@ -34,7 +34,7 @@ enum Known {
     Broken,
 }
 
-/// Removes or purges. Says what failed and goes on: what is left is told at the end.
+/// Removes or purges omsagent alone. Says what failed and goes on: what is left is told at the end.
 pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()> {
     let layout = &host.layout;
     files::remove(&layout.onboarding_file())?;
@@ -42,7 +42,9 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     if let Some(manager) = host.packages {
         remove_package(manager, depth, report)?;
     }
-    let known = host.packages.map_or(Ok(Known::Nothing), ask)?;
+    let known = host
+        .packages
+        .map_or(Ok(Known::Nothing), |manager| ask(manager, PACKAGE))?;
     if matches!(known, Known::Present | Known::Broken) {
         return Ok(());
     }
@@ -74,7 +76,7 @@ fn remove_strays(layout: &Layout) -> Result<()> {
 }
 
 fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report) -> Result<()> {
-    let known = ask(manager)?;
+    let known = ask(manager, PACKAGE)?;
     let there = match known {
         Known::Present | Known::Broken => true,
         Known::Leftovers => depth == Depth::Purge,
@@ -102,14 +104,15 @@ fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report
     Ok(())
 }
 
-fn ask(manager: PackageManager) -> Result<Known> {
-    if manager.installed_version(PACKAGE)?.is_some() {
+/// What is there of the package `name`.
+pub(super) fn ask(manager: PackageManager, name: &str) -> Result<Known> {
+    if manager.installed_version(name)?.is_some() {
         return Ok(Known::Present);
     }
     if manager == PackageManager::Rpm {
         return Ok(Known::Nothing);
     }
-    let asked = Command::new("dpkg").args(["-s", PACKAGE]).run()?;
+    let asked = Command::new("dpkg").args(["-s", name]).run()?;
     Ok(known_to_dpkg(&asked.output))
 }
 

@@ -17,6 +17,8 @@ pub trait Report {
     fn warn(&mut self, text: &str);
     /// Output of a system tool (dpkg, rpm), passed on as it comes.
     fn tool_output(&mut self, bytes: &[u8]);
+    /// Step `n` of `of` is in this state now. A run begins by telling of all of them, pending.
+    fn step(&mut self, _n: usize, _of: usize, _what: &str, _state: State) {}
 }
 
 /// One unit of change and of reversal.
@@ -119,7 +121,11 @@ impl Plan {
         journal: &mut Journal,
         report: &mut dyn Report,
     ) -> Result<Finished, Broken> {
-        let mut states = vec![State::Pending; self.steps.len()];
+        let of = self.steps.len();
+        let mut states = vec![State::Pending; of];
+        for (n, step) in self.steps.iter().enumerate() {
+            report.step(n, of, &step.describe(), State::Pending);
+        }
         let mut failure = None;
         for (n, step) in self.steps.iter_mut().enumerate() {
             let result = if is_interrupted() {
@@ -127,6 +133,7 @@ impl Plan {
             } else {
                 apply_one(n, step.as_mut(), &mut states[n], journal, report)
             };
+            report.step(n, of, &step.describe(), states[n]);
             if let Err(source) = result {
                 failure = Some((step.describe(), source));
                 break;
@@ -144,7 +151,10 @@ impl Plan {
             }
             journal.undoing(n, &step.describe());
             match step.undo(report) {
-                Ok(()) => states[n] = State::Undone,
+                Ok(()) => {
+                    states[n] = State::Undone;
+                    report.step(n, of, &step.describe(), State::Undone);
+                }
                 Err(e) => left_behind.push(format!("{}: {e:#}", step.describe())),
             }
         }

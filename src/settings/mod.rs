@@ -5,4 +5,5 @@ pub mod installinfo;
 pub mod omsadmin;
 pub mod onboarding;
 pub mod proxy;
+pub mod rollout;
 pub mod scx_release;

@@ -3,7 +3,9 @@
 //! service leaves the host as it was; a later failure takes everything back.
 
 use super::exchange::{self, OnboardAnswer, OnboardRequest};
-use super::service::{AgentNews, ForwardSyslog, KeepRunning, ReadByAgent, RunService, ServiceLink};
+use super::service::{
+    self, AgentNews, ForwardSyslog, KeepRunning, ReadByAgent, RunService, ServiceLink,
+};
 use super::{OnboardingRequest, is_active, is_onboarded, port, primary, templates};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::{AgentGuid, WorkspaceId};
@@ -29,10 +31,15 @@ const CA_LIMIT: usize = 4 << 20;
 /// (for a primary) do the links say so? Then there is nothing to onboard: the service is not
 /// contacted (bundle.md 6.3 step 6, as intended).
 pub fn is_running_as_asked(host: &Host, request: &OnboardingRequest) -> bool {
-    let first = primary(&host.layout);
+    let links = || {
+        let mut all = host.layout.primary_links(&request.id).into_iter();
+        all.all(|(link, target)| {
+            std::fs::read_link(link).is_ok_and(|there| there == without_prefix(host, target))
+        })
+    };
     is_onboarded(&host.layout, &request.id)
         && is_active(host, &request.id)
-        && (request.marker.is_some() || first.as_ref() == Some(&request.id))
+        && (request.marker.is_some() || links())
         && is_set_as_asked(host, request).unwrap_or(false)
 }
 
@@ -149,7 +156,9 @@ pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
     let news = AgentNews::default();
     plan.push(KeepRunning::new(host, id, &news));
     push_folders(&mut plan, host, id, owner);
-    if primary(&host.layout).is_none() && !host.layout.workspace(id).marker().exists() {
+    // A run that was killed may have made some of them.
+    let first = primary(&host.layout);
+    if first.is_none_or(|first| first == *id) && !host.layout.workspace(id).marker().exists() {
         for (link, target) in host.layout.primary_links(id) {
             plan.push(MakeLink::new(link, without_prefix(host, target)));
         }
@@ -174,6 +183,18 @@ fn without_prefix(host: &Host, path: PathBuf) -> PathBuf {
 
 fn push_folders(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) {
     let paths = host.layout.workspace(id);
+    // Under the host's lock: nobody else is writing these.
+    for dir in [
+        paths.conf(),
+        paths.conf_d(),
+        paths.certs(),
+        paths.etc.clone(),
+    ] {
+        // The account may have put a link there.
+        if std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir()) {
+            files::sweep_unfinished(&dir);
+        }
+    }
     let open = Look::owned(0o750, owner);
     let closed = Look::owned(0o700, owner);
     plan.push(MakeDir::ours(paths.etc.clone(), open));
@@ -288,6 +309,7 @@ impl Step for Register {
         }
         *self.asked.borrow_mut() = Some(Asked { request, answer });
         report.line("info\tOnboarding success");
+        service::say_who_starts_it(&self.host, &self.request.id, report);
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::host::services::ServiceManager;
 use crate::host::syslog::{self, Selection, SyslogError};
-use crate::host::{Host, services, unit};
+use crate::host::{Host, accounts, services, unit};
 use crate::plan::steps::{MakeLink, WriteFile};
 use crate::plan::{Report, Step};
 use anyhow::{Context, Result};
@@ -114,6 +114,24 @@ impl Step for KeepRunning {
         }
         Ok(())
     }
+}
+
+/// Where nothing we know starts services, onboarding leaves the start to the administrator, and
+/// says how.
+pub fn say_who_starts_it(host: &Host, id: &WorkspaceId, report: &mut dyn Report) {
+    if !host.is_live() || host.services != ServiceManager::None {
+        return;
+    }
+    let paths = host.layout.workspace(id);
+    report.line(&format!(
+        "warning\tNo service manager runs here: have the agent started as user {} by your own \
+         means: {} run -d {} -o {} -c {}",
+        accounts::OMSAGENT,
+        host.layout.bin().join("omsagent").display(),
+        paths.pid_file().display(),
+        paths.log_file().display(),
+        paths.omsagent_conf().display(),
+    ));
 }
 
 /// Writes the unit, enables and starts it; without a service manager there is nothing to do.

@@ -5,6 +5,7 @@
 
 mod bundle;
 mod packages;
+mod people;
 mod stub;
 mod tools;
 mod trial;

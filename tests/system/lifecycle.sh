@@ -21,6 +21,7 @@ upgrade() {
     exits 0 bundle $name "${UPGRADE[@]}"
     said 'OMS agent shell bundle exiting with status code 0' "$OUT.out"
     said '----- (Installing|Upgrading) package' "$OUT.out"
+    cp "$OUT" "$WORK/upgrade"
 }
 
 accounts() {
@@ -64,18 +65,38 @@ modes() {
     [ -z "$(sh_ $name "find /opt/microsoft /etc/opt/microsoft /var/opt/microsoft -perm /002 ! -type l; find /opt/microsoft -perm /020 ! -type l; find /opt/microsoft ! -user root")" ]
 }
 
-service() {
-    sh_ $name "systemctl is-enabled $(agent_unit) && systemctl is-active $(agent_unit)"
-    local pid; pid=$(sh_ $name "systemctl show -p MainPID --value $(agent_unit)")
-    equal "$(sh_ $name "ps -o user= -p $pid" | tr -d ' ')" omsagent "the agent's user"
+# What no system may have, whatever starts its services.
+nothing_failed() { ! has_systemd || equal "$(sh_ $name 'systemctl --failed --no-legend --plain')" ''; }
+no_unit() { ! has_systemd || no sh_ $name 'systemctl list-unit-files "omsagent*" --no-legend | grep .'; }
+syslog_daemon_runs() { sh_ $name 'pgrep -x rsyslogd >/dev/null || pgrep -x syslog-ng >/dev/null'; }
+
+listens_as_omsagent() { # PID
+    equal "$(sh_ $name "ps -o user= -p $1" | tr -d ' ')" omsagent "the agent's user"
     sh_ $name "ss -Hlnu 'sport = :25224'; ss -Hlnt 'sport = :25224'" | tee "$WORK/ports"
     equal "$(grep -c '127.0.0.1:25224' "$WORK/ports")" 2 'listeners on 127.0.0.1:25224 (UDP and TCP)'
     # Nothing listens to the outside.
     sh_ $name 'ss -Hlntu' | no grep -E ' (0\.0\.0\.0|\*|\[::\]):25'
-    equal "$(sh_ $name 'systemctl --failed --no-legend --plain')" ''
+}
+
+service() {
+    sh_ $name "systemctl is-enabled $(agent_unit) && systemctl is-active $(agent_unit)"
+    listens_as_omsagent "$(sh_ $name "systemctl show -p MainPID --value $(agent_unit)")"
+    nothing_failed
     # omsadmin.sh -l is what the world's automation reads.
     exits 0 admin $name -l
     said "^Primary Workspace: $WS    Status: Onboarded\(OMSAgent Running\)$"
+}
+
+# Without a service manager onboarding is complete but for the start, and says how that is done.
+no_service() {
+    said 'No service manager runs here' "$WORK/upgrade"
+    said "bin/omsagent run -d .*omsagent.conf" "$WORK/upgrade"
+    no sh_ $name 'pgrep -u omsagent'
+    [ -z "$(sh_ $name 'find / -xdev -name "omsagent-*.service"')" ]
+    exits 0 admin $name -l
+    said "^Primary Workspace: $WS    Status: Saved\(OMSAgent Not Registered, Workspace Configuration Saved\)$"
+    agent_start $name
+    listens_as_omsagent "$(sh_ $name 'pgrep -u omsagent -f bin/omsagent')"
 }
 
 forward() {
@@ -92,7 +113,7 @@ heartbeat() { local i; for i in $(seq 1 70); do ! hub_query "$SQL_HEARTBEAT" | g
 again_changes_nothing() {
     sleep 1
     inside $name still >"$WORK/still.1"
-    grep -q 'omsagent-' "$WORK/still.1"
+    ! has_systemd || grep -q 'omsagent-' "$WORK/still.1"
     exits 0 bundle $name "${UPGRADE[@]}"
     said 'OMS agent shell bundle exiting with status code 0'
     inside $name still >"$WORK/still.2"
@@ -110,21 +131,23 @@ survives_a_hub_outage() {
 
 survives_a_restart_of_the_agent() {
     local mark="restart-$$-$RANDOM"
-    sh_ $name "systemctl restart $(agent_unit) && logger -t rigtest -p auth.warning '$mark'"
+    if has_systemd; then sh_ $name "systemctl restart $(agent_unit)"; else agent_stop $name; agent_start $name; fi
+    sh_ $name "logger -t rigtest -p auth.warning '$mark'"
     arrives "$mark" 20
 }
 
 remove_keeps_the_workspace() {
+    has_systemd || agent_stop $name
     exits 0 bundle $name --remove
     said 'OMS agent shell bundle exiting with status code 0'
     no sh_ $name 'getent passwd omsagent || getent group omsagent'
-    no sh_ $name "systemctl cat $(agent_unit)"
+    no_unit
     no sh_ $name 'pgrep -af "[/]opt/microsoft"'
     sh_ $name "test -s /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf && test -s /etc/opt/microsoft/omsagent/$WS/certs/oms.key"
     no sh_ $name 'ls /etc/sudoers.d/omsagent /etc/rsyslog.d/95-omsagent.conf /opt/microsoft/omsagent/bin'
     sh_ $name 'visudo -cq'
     # The syslog daemon runs on without us.
-    sh_ $name 'systemctl is-active rsyslog.service || systemctl is-active syslog-ng.service'
+    syslog_daemon_runs
 }
 
 install_brings_it_back() {
@@ -132,18 +155,20 @@ install_brings_it_back() {
     guid=$(sh_ $name "grep ^AGENT_GUID= /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf")
     exits 0 bundle $name "${UPGRADE[@]}"
     equal "$(sh_ $name "grep ^AGENT_GUID= /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf")" "$guid" 'AGENT_GUID after installing again'
+    has_systemd || agent_start $name
     sh_ $name "logger -t rigtest -p auth.warning '$mark'"
     arrives "$mark" 30
 }
 
 purge_leaves_nothing() {
+    has_systemd || agent_stop $name
     exits 0 bundle $name --purge
     inside $name list >"$WORK/after"; inside $name accounts >"$WORK/accounts.after"
     same_file "$WORK/accounts.before" "$WORK/accounts.after"
     same_file "$WORK/before" "$WORK/after"
     sh_ $name 'visudo -cq'
-    no sh_ $name 'systemctl list-unit-files "omsagent*" --no-legend | grep .'
-    equal "$(sh_ $name 'systemctl --failed --no-legend --plain')" ''
+    no_unit
+    nothing_failed
     no sh_ $name 'pgrep -u omsagent' 2>/dev/null
 }
 
@@ -157,10 +182,12 @@ case_ '--upgrade -w -s installs and onboards' upgrade
 case_ 'accounts' accounts
 case_ 'sudo rules: checked, root-owned targets, nothing else allowed' sudo_rules
 case_ 'folders, modes, links, certificate' modes
-case_ 'unit enabled, running as omsagent, listening on loopback only' service
+if has_systemd; then case_ 'unit enabled, running as omsagent, listening on loopback only' service
+else case_ 'no service manager: said, exit 0, runs when started by hand' no_service; fi
 case_ 'log lines arrive; below the level and other facilities stay' forward
 inside $name ours >"$WORK/state"
-[ -z "${STATE_DIR:-}" ] || cp "$WORK/state" "$STATE_DIR/$ROOT.bundle"
+# Where there is no systemd there is no unit, so that state is another.
+[ -z "${STATE_DIR:-}" ] || ! has_systemd || cp "$WORK/state" "$STATE_DIR/$ROOT.bundle"
 case_ 'the same --upgrade again changes nothing and restarts nothing' again_changes_nothing
 case_ 'lines logged while the hub is down arrive later' survives_a_hub_outage
 case_ 'lines arrive after a restart of the agent' survives_a_restart_of_the_agent

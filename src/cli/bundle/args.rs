@@ -5,7 +5,7 @@ use crate::base::files;
 use crate::base::secret::{Secret, shown_word};
 use std::ffi::OsString;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the bundle was asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Mode {
 
 impl Mode {
     /// The word in the root message (bundle.md 1.4).
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Mode::Install => "install",
             Mode::Upgrade => "upgrade",
@@ -62,12 +62,17 @@ pub struct OnboardingArgs {
 pub struct Request {
     /// The mode.
     pub mode: Mode,
-    /// `--version-check` after `--remove`/`--purge` does nothing (bundle.md 1.2).
+    /// `--version-check` after `--remove`/`--purge`, or a part of the bundle was written to a file:
+    /// nothing else is done (bundle.md 1.2).
     pub nothing_to_do: bool,
     /// `--force`
     pub force: bool,
     /// `--noDigest`
     pub no_digest: bool,
+    /// `--restart-deps`: passed on to kits.
+    pub restart_deps: bool,
+    /// `--skip-docker-provider-install`
+    pub skip_docker: bool,
     /// `--dry-run`
     pub dry_run: bool,
     /// Present when both id and key were given.
@@ -87,6 +92,29 @@ pub struct Stop {
     pub trailer: bool,
 }
 
+/// One of the two halves of the bundle's file: `cat script binary` is the bundle again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The shell text at the beginning.
+    Script,
+    /// Everything behind it.
+    Binary,
+}
+
+/// What words do at once, before those after them are looked at (bundle.md 1.2, "immediate").
+pub trait Immediate {
+    /// A line on standard output.
+    fn line(&mut self, text: &str);
+    /// `--debug`
+    fn debug(&mut self);
+    /// `--source-references`: a `repository: commit` each.
+    fn sources(&mut self) -> Result<Vec<String>, String>;
+    /// `--extract-script`, `--extract-binary`
+    fn write_half(&mut self, half: Half, to: &Path) -> Result<(), String>;
+    /// `--enable-opsmgr`: the marker that opens the Operations Manager port.
+    fn mark_opsmgr(&mut self) -> Result<(), String>;
+}
+
 /// What the parser may look at beside the words.
 pub struct Surroundings<'a> {
     /// The bundle's name as the caller typed it.
@@ -101,6 +129,8 @@ pub struct Surroundings<'a> {
     pub ca_variable: Option<OsString>,
     /// Standard input, for `-s -`.
     pub stdin: &'a mut dyn Read,
+    /// What is done at once.
+    pub now: &'a mut dyn Immediate,
 }
 
 /// A shared key is 88 characters; this is generous.
@@ -125,12 +155,22 @@ fn needs_root(word: &str) -> Stop {
     }
 }
 
+/// A failure before "stop on error" is switched off: 1, without the status line (bundle.md 1.3).
+fn failed_at_once(text: String) -> Stop {
+    Stop {
+        trailer: false,
+        ..stop(1, format!("error\t{text}"))
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     mode: Option<Mode>,
     no_install: bool,
     force: bool,
     no_digest: bool,
+    restart_deps: bool,
+    skip_docker: bool,
     dry_run: bool,
     id: Option<String>,
     key: Option<Secret>,
@@ -139,14 +179,10 @@ struct Seen {
     azure_resource: Option<String>,
     marker: Option<String>,
     ca_file: Option<PathBuf>,
-    echoes: Vec<String>,
 }
 
-/// Reads the words after the program's name. The lines to echo come with the request.
-pub fn parse(
-    words: &[OsString],
-    around: Surroundings<'_>,
-) -> Result<(Request, Vec<String>), Box<Stop>> {
+/// Reads the words after the program's name.
+pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Box<Stop>> {
     let mut seen = Seen::default();
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
@@ -187,16 +223,38 @@ pub fn parse(
             }
             "--force" => seen.force = true,
             "--dry-run" => seen.dry_run = true,
-            "--restart-deps" => {}
+            "--source-references" => {
+                let lines = around.now.sources().map_err(|text| stop(2, text))?;
+                return Err(Box::new(Stop {
+                    code: 0,
+                    out: Some(lines.join("\n")).filter(|text| !text.is_empty()),
+                    err: None,
+                    trailer: true,
+                }));
+            }
+            "--debug" => around.now.debug(),
+            "--enable-opsmgr" => around.now.mark_opsmgr().map_err(failed_at_once)?,
+            "--extract-script" | "--extract-binary" => {
+                let half = match text.as_ref() {
+                    "--extract-script" => Half::Script,
+                    _ => Half::Binary,
+                };
+                let path = path_value()?;
+                around.now.write_half(half, &path).map_err(failed_at_once)?;
+                seen.no_install = true;
+            }
+            "--restart-deps" => seen.restart_deps = true,
             "--noDigest" => {
                 seen.no_digest = true;
-                seen.echoes.push(
-                    "Provided noDigest flag in cmdline: rpm will not check package digests".into(),
-                );
+                around
+                    .now
+                    .line("Provided noDigest flag in cmdline: rpm will not check package digests");
             }
             "--skip-docker-provider-install" => {
-                let echo = "Provided skip-docker-provider-install option";
-                seen.echoes.push(echo.into());
+                seen.skip_docker = true;
+                around
+                    .now
+                    .line("Provided skip-docker-provider-install option");
             }
             "-w" | "--id" => seen.id = given(value()?),
             "-s" | "--shared" => {
@@ -282,7 +340,7 @@ pub fn read_key(reader: &mut dyn Read, from: &str) -> Result<Secret, String> {
     }
 }
 
-fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<(Request, Vec<String>), Box<Stop>> {
+fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<Request, Box<Stop>> {
     let Some(mode) = seen.mode else {
         return Err(Box::new(stop(
             3,
@@ -322,15 +380,16 @@ fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<(Request, Vec<Str
             }));
         }
     };
-    let request = Request {
+    Ok(Request {
         mode,
-        nothing_to_do: mode == Mode::VersionCheck && seen.no_install,
+        nothing_to_do: seen.no_install && !matches!(mode, Mode::Remove | Mode::Purge),
         force: seen.force,
         no_digest: seen.no_digest,
+        restart_deps: seen.restart_deps,
+        skip_docker: seen.skip_docker,
         dry_run: seen.dry_run,
         onboarding,
-    };
-    Ok((request, seen.echoes))
+    })
 }
 
 /// The help text; on standard error, as the original's.
@@ -346,6 +405,7 @@ Modes (one of them):
   --extract                  Write the packages to ./omsbundle.<pid>/ and stop
   --version-check            Show installed and bundled versions
   --version                  Show the version of this bundle
+  --source-references        Show from which commits this bundle was made
   --help, -h, -?             Show this text
 
 Onboarding (with --install or --upgrade):
@@ -362,11 +422,28 @@ Onboarding (with --install or --upgrade):
                              (environment variable OMSAGENT_CA_FILE)
 
 Other options:
-  --force                    Install even when the installed version is the same or newer
+  --force                    Install even when the installed version is the same or newer, and
+                             replace or remove an omi or scx that others use
   --dry-run                  Show what would be done, change nothing
   --noDigest                 Do not let rpm check package digests
-  --restart-deps, --skip-docker-provider-install
-                             Accepted for compatibility
+  --enable-opsmgr            Let Operations Manager reach this host (port 1270)
+  --skip-docker-provider-install
+                             Leave out the kit `docker`
+  --restart-deps             Passed on to the kits
+  --extract-script FILE      Write the shell text at the beginning of this file to FILE
+  --extract-binary FILE      Write everything behind it to FILE
+  --debug                    Say on standard error what is run from where
+
+For programs and for people:
+  --json                     One JSON object on standard output, everything else on standard error
+  --detailed-exitcode        100 instead of 0 when the host was changed
+  --answers FILE             Take options from a TOML file, per host if need be
+  --log FILE                 Write every line to this file, too
+  --progress auto|always|never
+                             Show how far the run is (auto: on a terminal)
+  --interactive              Ask for what is missing, show the plan, ask whether to go on
+  --yes                      Do not ask (--purge asks on a terminal, never in a script)
+  --explain CODE             What an exit code means and what to do
 
 Examples:
   sudo sh {argv0} --upgrade -w ID -s KEY
@@ -379,7 +456,35 @@ Examples:
 mod tests {
     use super::*;
 
+    /// Notes what was done.
+    #[derive(Default)]
+    struct Notes(Vec<String>);
+
+    impl Immediate for Notes {
+        fn line(&mut self, text: &str) {
+            self.0.push(text.to_owned());
+        }
+        fn debug(&mut self) {
+            self.0.push("debug".into());
+        }
+        fn sources(&mut self) -> Result<Vec<String>, String> {
+            Ok(vec!["one: 1".into(), "two: 2".into()])
+        }
+        fn write_half(&mut self, half: Half, to: &Path) -> Result<(), String> {
+            self.0.push(format!("{half:?} {}", to.display()));
+            Ok(())
+        }
+        fn mark_opsmgr(&mut self) -> Result<(), String> {
+            Err("cannot".into())
+        }
+    }
+
     fn run(root: bool, words: &[&str]) -> Result<Request, Stop> {
+        noted(root, words).0
+    }
+
+    fn noted(root: bool, words: &[&str]) -> (Result<Request, Stop>, Vec<String>) {
+        let mut notes = Notes::default();
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let mut stdin = "from-stdin\n".as_bytes();
         let around = Surroundings {
@@ -389,8 +494,9 @@ mod tests {
             key_variable: None,
             ca_variable: None,
             stdin: &mut stdin,
+            now: &mut notes,
         };
-        parse(&words, around).map(|(r, _)| r).map_err(|s| *s)
+        (parse(&words, around).map_err(|s| *s), notes.0)
     }
 
     fn code(root: bool, words: &[&str]) -> u8 {
@@ -426,6 +532,13 @@ mod tests {
             (false, &["--extract", "-w", "x", "-s", "y"], 5),
             (true, &["-w", "x", "-s", "y"], 3),
             (true, &["--extract", "--ca-file"], 2),
+            (false, &["--source-references", "--bogus"], 0),
+            (false, &["--bogus", "--source-references"], 2),
+            (false, &["--enable-opsmgr", "--version"], 1),
+            (false, &["--version", "--enable-opsmgr"], 0),
+            (false, &["--extract-script", "f"], 3),
+            (false, &["--extract-binary"], 2),
+            (false, &["--extract-binary", "f", "--extract"], 0),
             (
                 true,
                 &["--upgrade", "--shared-key-file", "/no/such", "-w", "x"],
@@ -467,6 +580,28 @@ mod tests {
     }
 
     #[test]
+    fn some_words_act_at_once() {
+        let (stopped, notes) = noted(
+            false,
+            &["--noDigest", "--debug", "--extract-script", "s", "--bogus"],
+        );
+        assert_eq!(stopped.unwrap_err().code, 2);
+        assert!(notes[0].starts_with("Provided noDigest flag in cmdline"));
+        assert_eq!(notes[1..], ["debug", "Script s"]);
+        let (stopped, notes) = noted(false, &["--bogus", "--debug"]);
+        assert!(stopped.is_err() && notes.is_empty());
+        let sources = run(false, &["--source-references"]).unwrap_err();
+        assert_eq!(sources.out.as_deref(), Some("one: 1\ntwo: 2"));
+        assert!(sources.trailer);
+        assert!(!run(false, &["--enable-opsmgr"]).unwrap_err().trailer);
+        // Nothing else is extracted, installed or upgraded; a removal is a removal.
+        for (mode, nothing) in [("--extract", true), ("--upgrade", true), ("--purge", false)] {
+            let request = run(true, &["--extract-script", "f", mode]).unwrap();
+            assert_eq!(request.nothing_to_do, nothing, "{mode}");
+        }
+    }
+
+    #[test]
     fn version_check_overrides_what_came_before() {
         let request = run(true, &["--purge", "--version-check"]).unwrap();
         assert!(request.nothing_to_do && request.mode == Mode::VersionCheck);
@@ -497,8 +632,9 @@ mod tests {
             key_variable: Some("in-env".into()),
             ca_variable: None,
             stdin: &mut std::io::empty(),
+            now: &mut Notes::default(),
         };
-        let (request, _) = parse(&words, around).unwrap();
+        let request = parse(&words, around).unwrap();
         assert_eq!(request.onboarding.unwrap().key.expose(), "in-env");
     }
 }

@@ -1,22 +1,36 @@
 //! The bundle's door: what runs when the stub has put this binary beside itself.
 
+mod answers;
 pub mod args;
+mod immediate;
+mod interactive;
+mod json;
+pub mod log;
+mod manner;
+pub mod progress;
+mod session;
 
 use crate::bundle::{Bundle, BundleError, RUNNER_NAME, Trust, signature};
 use crate::cli::admin;
-use crate::cli::report::Console;
+use crate::cli::report::{self, Console};
 use crate::cli::signals;
 use crate::cli::verify;
 use crate::host::Host;
 use crate::host::layout::Layout;
+use crate::host::packages::PackageManager;
+use crate::install::companions::{self, Delivery};
+use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
+use crate::install::kits;
+use crate::install::product;
 use crate::install::release;
-use crate::install::withdraw::{self, Depth};
-use crate::plan::{Report, lock};
+use crate::install::withdraw::Depth;
+use crate::plan::{Report, State, lock};
 use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
-use args::{Mode, OnboardingArgs, Request, Stop, Surroundings};
+use args::{Mode, OnboardingArgs, Request};
+use session::Session;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -28,10 +42,32 @@ const BUNDLE_FD: &str = "/proc/self/fd/8";
 /// How long another change of the host is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
+/// Exit code of `--detailed-exitcode` when the host was changed.
+pub const CHANGED: u8 = 100;
+/// Exit code when a person said no.
+pub const DECLINED: u8 = 1;
+
 /// How a run ends: the code, and whether the status line is due.
 struct End {
     code: u8,
     trailer: bool,
+}
+
+impl End {
+    fn new(code: u8) -> End {
+        End {
+            code,
+            trailer: true,
+        }
+    }
+
+    /// Without the status line.
+    fn silent(code: u8) -> End {
+        End {
+            code,
+            trailer: false,
+        }
+    }
 }
 
 /// Runs the bundle with the words after its name.
@@ -40,13 +76,29 @@ pub fn run(words: &[OsString]) -> u8 {
     let again = RunnerFolder::find();
     signals::watch(move || again.tidy());
     let argv0 = std::env::var("OMSB_SELF").unwrap_or_else(|_| RUNNER_NAME.into());
-    // Asked first, whatever the words say (bundle.md 1.2).
     let host = Host::detect(Layout::new("/"));
+    Session::hold(words, &host, |session, words| {
+        conduct(&host, &argv0, &runner, session, words)
+    })
+}
+
+fn conduct(
+    host: &Host,
+    argv0: &str,
+    runner: &RunnerFolder,
+    session: &mut Session,
+    words: &[OsString],
+) -> End {
+    // Asked first, whatever the words say (bundle.md 1.2).
     if host.packages.is_none() {
         err!("{}", DeployError::NoPackageManager);
-        return end_line(66);
+        return End::new(66);
     }
-    let end = match parse(words, &argv0) {
+    let version = release::dotted();
+    let mut stdin = std::io::stdin();
+    let mut now = immediate::OnThisHost { argv0 };
+    let around = session.surroundings(argv0, &version, &mut stdin, &mut now);
+    match args::parse(words, around) {
         Err(stop) => {
             if let Some(text) = &stop.out {
                 out!("{text}");
@@ -59,44 +111,14 @@ pub fn run(words: &[OsString]) -> u8 {
                 trailer: stop.trailer,
             }
         }
-        Ok((request, echoes)) => {
-            for line in echoes {
-                out!("{line}");
+        Ok(request) => match open_bundle() {
+            Ok(bundle) => work(host, request, Rc::new(bundle), runner, session),
+            Err(text) => {
+                err!("{argv0}: {text}");
+                End::new(2)
             }
-            match open_bundle() {
-                Ok(bundle) => work(&host, request, Rc::new(bundle), &runner),
-                Err(text) => {
-                    err!("{argv0}: {text}");
-                    End {
-                        code: 2,
-                        trailer: true,
-                    }
-                }
-            }
-        }
-    };
-    if end.trailer {
-        return end_line(end.code);
+        },
     }
-    end.code
-}
-
-/// The line that automation waits for (bundle.md 1.4).
-fn end_line(code: u8) -> u8 {
-    out!("OMS agent shell bundle exiting with status code {code}");
-    code
-}
-
-fn parse(words: &[OsString], argv0: &str) -> Result<(Request, Vec<String>), Box<Stop>> {
-    let around = Surroundings {
-        argv0,
-        version: &release::dotted(),
-        root: nix::unistd::geteuid().is_root(),
-        key_variable: std::env::var("OMSAGENT_SHARED_KEY").ok(),
-        ca_variable: std::env::var_os("OMSAGENT_CA_FILE"),
-        stdin: &mut std::io::stdin(),
-    };
-    args::parse(words, around)
 }
 
 fn open_bundle() -> Result<Bundle, String> {
@@ -113,40 +135,56 @@ fn trust(bundle: &Bundle) -> Result<Trust, BundleError> {
     bundle.trust(signature::built_in()?.as_ref())
 }
 
-fn work(host: &Host, request: Request, bundle: Rc<Bundle>, runner: &RunnerFolder) -> End {
-    let end = |code| End {
-        code,
-        trailer: true,
-    };
+fn work(
+    host: &Host,
+    mut request: Request,
+    bundle: Rc<Bundle>,
+    runner: &RunnerFolder,
+    session: &mut Session,
+) -> End {
+    session.facts.mode = Some(request.mode);
+    session.facts.dry_run = request.dry_run;
+    if session.wants_facts() {
+        session.facts.look_at(host, &bundle);
+    }
     if request.nothing_to_do {
-        return end(0);
+        return End::new(0);
     }
     // The other modes have no use for it (bundle.md 3).
     let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
-    let onboarding = request.onboarding.filter(|_| deploys);
+    let onboarding = request.onboarding.take().filter(|_| deploys);
     let settled = match onboarding.map(settle_onboarding).transpose() {
         Ok(settled) => settled,
         Err((code, text)) => {
             err!("{text}");
-            return end(code);
+            return End::new(code);
         }
     };
-    match request.mode {
-        Mode::Remove | Mode::Purge => end(take_away(host, request.mode, request.dry_run)),
+    session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
+    let code = match request.mode {
+        Mode::Remove | Mode::Purge => take_away(host, &request, session),
         Mode::Extract | Mode::VersionCheck => {
             out!("Extracting OMS agent install bundle...");
-            end(look_inside(host, &bundle, request.mode))
+            look_inside(host, &bundle, runner, request.mode, session)
         }
         Mode::Install | Mode::Upgrade => {
             let order = Order {
                 fresh: request.mode == Mode::Install,
                 force: request.force,
                 no_digest: request.no_digest,
+                kits: kits::How {
+                    upgrade: request.mode == Mode::Upgrade,
+                    force: request.force,
+                    restart_deps: request.restart_deps,
+                    no_digest: request.no_digest,
+                    skip_docker: request.skip_docker,
+                },
                 onboarding: settled,
             };
-            end(put_in_place(host, bundle, runner, order, request.dry_run))
+            put_in_place(host, bundle, runner, order, session)
         }
-    }
+    };
+    End::new(code)
 }
 
 /// Words to types; exit code 3 of protocol.md 1.9 before anything is changed.
@@ -181,35 +219,98 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
     })
 }
 
-fn take_away(host: &Host, mode: Mode, dry_run: bool) -> u8 {
-    let depth = match mode {
+fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
+    let depth = match request.mode {
         Mode::Purge => Depth::Purge,
         _ => Depth::Remove,
     };
-    if dry_run {
-        out!("Would remove package omsagent and undo what it changed on this host");
-        if depth == Depth::Purge {
-            out!("Would delete every workspace's settings, keys, queues and logs");
+    let mut plan = vec!["remove package omsagent and undo what it changed on this host"];
+    if depth == Depth::Purge {
+        plan.push("delete every workspace's settings, keys, queues and logs");
+    }
+    let before = Traces::of(host);
+    session.plan(plan.iter().map(|what| {
+        let pending = before.package.is_some() || (depth == Depth::Purge && before.any());
+        ((*what).to_owned(), pending)
+    }));
+    if session.facts.dry_run {
+        for what in plan {
+            out!("Would {what}");
         }
         return 0;
     }
+    let refused = match depth {
+        Depth::Purge => session.confirm().or_else(|| session.confirm_purge()),
+        Depth::Remove => session.confirm(),
+    };
+    if let Some(code) = refused {
+        return code;
+    }
+    let what = plan.join("; ");
+    Console.step(0, 1, &what, State::Pending);
     let done = lock::take(&host.layout, LOCK_PATIENCE)
-        .and_then(|_lock| withdraw::withdraw(host, depth, &mut Console));
-    match done {
-        Ok(()) => 0,
+        .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
+    let same = Traces::of(host) == before;
+    let (code, state) = match done {
+        Ok(()) if same => (0, State::AlreadySatisfied),
+        Ok(()) => (0, State::Done),
         Err(e) => {
             err!("error\t{e:#}");
-            17
+            (
+                companions::code_of(&e).unwrap_or(17),
+                if same { State::Undone } else { State::Failed },
+            )
         }
+    };
+    Console.step(0, 1, &what, state);
+    code
+}
+
+/// What of the product is on a host: two of them tell whether a removal changed anything.
+#[derive(PartialEq, Eq)]
+struct Traces {
+    package: Option<String>,
+    places: Vec<bool>,
+}
+
+impl Traces {
+    fn of(host: &Host) -> Traces {
+        let layout = &host.layout;
+        let places = [
+            layout.etc(),
+            layout.var(),
+            layout.opt(),
+            product::records(layout),
+            layout.onboarding_file(),
+        ];
+        let ask = |manager: PackageManager| manager.installed_version(release::PACKAGE).ok();
+        Traces {
+            package: host.packages.and_then(ask).flatten(),
+            places: places.iter().map(|p| p.exists()).collect(),
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.package.is_some() || self.places.contains(&true)
     }
 }
 
-fn look_inside(host: &Host, bundle: &Bundle, mode: Mode) -> u8 {
+fn look_inside(
+    host: &Host,
+    bundle: &Bundle,
+    runner: &RunnerFolder,
+    mode: Mode,
+    session: &mut Session,
+) -> u8 {
     let done = match mode {
         Mode::Extract => std::env::current_dir()
             .map_err(Into::into)
-            .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()).map(|_| ())),
-        _ => deploy::version_rows(host).map(|rows| rows.iter().for_each(|row| out!("{row}"))),
+            .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()))
+            .map(|folder| session.facts.extracted = Some(folder)),
+        _ => companions::version_rows(host, bundle).map(|rows| {
+            let kits = kits::version_rows(bundle, runner.path());
+            rows.iter().chain(&kits).for_each(|row| out!("{row}"));
+        }),
     };
     match done {
         Ok(()) => 0,
@@ -226,26 +327,35 @@ fn put_in_place(
     bundle: Rc<Bundle>,
     runner: &RunnerFolder,
     order: Order,
-    dry_run: bool,
+    session: &mut Session,
 ) -> u8 {
     out!("Extracting OMS agent install bundle...");
-    if let Err(e) = bundle.verify(&mut |_, _| {}) {
+    let verified = bundle.verify(&mut |done, all| {
+        report::with(|record| record.bar.at(done, all, "verify the bundle"));
+    });
+    if let Err(e) = verified {
         err!("error\t{e}; nothing was changed; download it again");
         return 2;
     }
     if let Some(line) = trust(&bundle).ok().as_ref().and_then(verify::doubt) {
         err!("{line}");
     }
+    let dry_run = session.facts.dry_run;
+    if dry_run || session.wants_plan() {
+        match deploy::preview(host, &bundle, runner.path(), &order) {
+            Ok(lines) => session.plan(lines),
+            Err(e) => return fail(&e),
+        }
+    }
     if dry_run {
-        return match deploy::preview(host, &bundle, runner.path(), &order) {
-            Ok(lines) => {
-                for (line, pending) in lines {
-                    out!("{} {line}", if pending { "would" } else { "     (done)" });
-                }
-                0
-            }
-            Err(e) => fail(&e),
-        };
+        for step in &session.facts.plan {
+            let mark = if step.pending { "would" } else { "     (done)" };
+            out!("{mark} {}", step.what);
+        }
+        return 0;
+    }
+    if let Some(code) = session.confirm() {
+        return code;
     }
     let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
         Ok(lock) => lock,
@@ -257,15 +367,30 @@ fn put_in_place(
     signals::interrupt_plans();
     let onboards = order.onboarding.is_some();
     if let Ok(plan) = deploy::package_plan(host, &bundle, runner.path(), &order)
-        && plan
-            .preview()
-            .is_ok_and(|steps| steps.last().is_some_and(|(_, pending)| !pending))
+        && plan.preview().is_ok_and(|steps| {
+            steps
+                .iter()
+                .any(|(step, pending)| !pending && step.contains(" package "))
+        })
     {
         out!(
             "Skipping package upgrade since existing version is >= than version already installed."
         );
     }
-    match deploy::deploy(host, bundle, runner.path(), order, &mut Console) {
+    let how = order.kits;
+    let delivery = Delivery {
+        host,
+        bundle: &bundle,
+        scratch: runner.path(),
+        force: order.force,
+        no_digest: order.no_digest,
+    };
+    if let Some(manager) = host.packages {
+        for line in companions::left_alone(&delivery, manager).unwrap_or_default() {
+            out!("{line}");
+        }
+    }
+    let code = match deploy::deploy(host, bundle.clone(), runner.path(), order, &mut Console) {
         // The package's own script leaves it to us, so that its failure has an exit code.
         Ok(_) if !onboards && host.layout.onboarding_file().exists() => {
             let code = admin::onboard_from_file(host, None);
@@ -290,6 +415,10 @@ fn put_in_place(
             }
             fail(&e)
         }
+    };
+    match code {
+        0 => kits::run_all(host, &bundle, runner.path(), how, &mut Console),
+        code => code,
     }
 }
 

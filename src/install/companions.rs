@@ -1,0 +1,398 @@
+//! The packages beside omsagent that a bundle may hold: omi and scx before it, omsconfig after it
+//! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
+
+use super::patience::patiently;
+use super::release::PACKAGE;
+use crate::base::command::Command;
+use crate::base::files;
+use crate::bundle::{Bundle, Entry, Kind};
+use crate::host::Host;
+use crate::host::packages::{How, Kind as Installing, PackageManager};
+use crate::package::Arch;
+use crate::package::version::Version;
+use crate::plan::{Plan, Report, Step};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// The order in which the original's packages are installed.
+pub const ORDER: [&str; 4] = ["omi", "scx", PACKAGE, "omsconfig"];
+
+/// The order of `--version-check` (bundle.md 2.8).
+const SHOWN: [&str; 4] = [PACKAGE, "omsconfig", "omi", "scx"];
+
+/// omi's own tool for its service.
+const OMI_CONTROL: &str = "/opt/omi/bin/service_control";
+
+/// A package that could not be installed, upgraded or removed, with the exit code that callers
+/// know (bundle.md 1.3).
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Failed {
+    /// 17, 18, 19, 20, 22 or 52.
+    pub code: u8,
+    text: String,
+}
+
+impl Failed {
+    /// With the code of `package`.
+    pub fn new(package: &str, text: String) -> Self {
+        let code = code(package);
+        Failed { code, text }
+    }
+}
+
+/// The exit code in an error's chain, if there is one.
+pub fn code_of(error: &anyhow::Error) -> Option<u8> {
+    error.downcast_ref::<Failed>().map(|failed| failed.code)
+}
+
+/// The exit code of a package's failure.
+fn code(package: &str) -> u8 {
+    match package {
+        "omi" => 19,
+        "scx" => 20,
+        PACKAGE => 17,
+        "omsconfig" => 18,
+        _ => 22,
+    }
+}
+
+/// Place in [`ORDER`]; packages that the original had not come last, in the bundle's order.
+fn place(package: &str) -> usize {
+    ORDER
+        .iter()
+        .position(|p| *p == package)
+        .unwrap_or(ORDER.len())
+}
+
+/// The packages for this host in the order in which they are installed.
+pub fn packages<'b>(
+    bundle: &'b Bundle,
+    manager: PackageManager,
+    arch: &str,
+) -> Vec<(&'b str, &'b Entry)> {
+    let kind = match manager {
+        PackageManager::Dpkg => Kind::Deb,
+        PackageManager::Rpm => Kind::Rpm,
+    };
+    let fits = |e: &&Entry| {
+        let here = e.arch.is_none_or(|a| Some(a) == Arch::from_word(arch));
+        e.kind == kind && here
+    };
+    let mut found: Vec<(&str, &Entry)> = bundle
+        .entries()
+        .iter()
+        .filter(fits)
+        .filter_map(|e| e.pkg.as_deref().map(|pkg| (pkg, e)))
+        .collect();
+    found.sort_by_key(|(pkg, _)| place(pkg));
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|(pkg, _)| seen.insert(*pkg));
+    found
+}
+
+/// What all steps of this room need.
+pub struct Delivery<'a> {
+    /// Where to.
+    pub host: &'a Host,
+    /// Where from.
+    pub bundle: &'a Rc<Bundle>,
+    /// A private folder for a package file while dpkg or rpm reads it.
+    pub scratch: &'a Path,
+    /// `--force`
+    pub force: bool,
+    /// `--noDigest`
+    pub no_digest: bool,
+}
+
+/// Steps for the packages that come before omsagent, and for those after it.
+pub fn plans(delivery: &Delivery<'_>, manager: PackageManager) -> Result<(Plan, Plan)> {
+    let (mut before, mut after) = (Plan::new(), Plan::new());
+    for (name, entry) in packages(delivery.bundle, manager, &delivery.host.arch) {
+        if name == PACKAGE {
+            continue;
+        }
+        let installed = manager.installed_version(name)?;
+        let foreign = match &installed {
+            Some(_) if matches!(name, "omi" | "scx") => microsoft_made(manager, name)?,
+            _ => false,
+        };
+        let plan = if place(name) < place(PACKAGE) {
+            &mut before
+        } else {
+            &mut after
+        };
+        plan.push(InstallCompanion {
+            manager,
+            bundle: delivery.bundle.clone(),
+            entry: entry.clone(),
+            name: name.to_owned(),
+            scratch: delivery.scratch.to_owned(),
+            installed,
+            foreign,
+            force: delivery.force,
+            no_digest: delivery.no_digest,
+            applied: false,
+        });
+    }
+    Ok((before, after))
+}
+
+/// Lines about packages that are left alone though the bundle has a newer one.
+pub fn left_alone(delivery: &Delivery<'_>, manager: PackageManager) -> Result<Vec<String>> {
+    let mut lines = Vec::new();
+    for (name, entry) in packages(delivery.bundle, manager, &delivery.host.arch) {
+        let installed = manager.installed_version(name)?;
+        if let Some(there) = installed
+            && matches!(name, "omi" | "scx")
+            && !delivery.force
+            && is_newer(entry, Some(&there))?
+            && microsoft_made(manager, name)?
+        {
+            lines.push(format!(
+                "Package {name} {there} is Microsoft's and is left alone: Operations Manager may \
+                 be using it (--force replaces it)."
+            ));
+        }
+    }
+    Ok(lines)
+}
+
+/// Does the installed package say that Microsoft made it?
+pub fn microsoft_made(manager: PackageManager, name: &str) -> Result<bool> {
+    let asked = match manager {
+        PackageManager::Dpkg => {
+            Command::new("dpkg-query").args(["-W", "-f", "${Maintainer}\\n", name])
+        }
+        PackageManager::Rpm => {
+            let format = "%{VENDOR} %{PACKAGER}\\n";
+            Command::new("rpm").args(["-q", "--queryformat", format, name])
+        }
+    };
+    let outcome = asked.run()?;
+    Ok(outcome.ok() && says_microsoft(&outcome.output))
+}
+
+fn says_microsoft(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("microsoft")
+}
+
+fn is_newer(entry: &Entry, installed: Option<&str>) -> Result<bool> {
+    let Some(installed) = installed else {
+        return Ok(true);
+    };
+    let ours = Version::parse(entry.version.as_deref().unwrap_or_default())?;
+    // What cannot be read cannot be older than ours for certain: let the tool decide.
+    Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
+}
+
+/// One line of `--version-check` per component, cells 15 wide (bundle.md 2.8).
+pub fn version_rows(host: &Host, bundle: &Bundle) -> Result<Vec<String>> {
+    let manager = host.packages.context("no package manager")?;
+    let mut found = packages(bundle, manager, &host.arch);
+    let shown = |name: &str| SHOWN.iter().position(|s| *s == name);
+    found.sort_by_key(|(name, _)| shown(name).unwrap_or(SHOWN.len()));
+    found
+        .into_iter()
+        .map(|(name, entry)| {
+            let installed = manager.installed_version(name)?;
+            let available = Version::parse(entry.version.as_deref().unwrap_or_default())?;
+            let answer = if is_newer(entry, installed.as_deref())? {
+                "Yes"
+            } else {
+                "No"
+            };
+            Ok(row(
+                name,
+                installed.as_deref(),
+                &available.to_string(),
+                answer,
+            ))
+        })
+        .collect()
+}
+
+fn row(name: &str, installed: Option<&str>, available: &str, answer: &str) -> String {
+    let installed = installed.map_or("None".into(), |v| v.replacen('-', ".", 1));
+    format!("{name:<15}{installed:<15}{available:<15}{answer:<15}")
+}
+
+/// Puts one package on the host with dpkg or rpm.
+struct InstallCompanion {
+    manager: PackageManager,
+    bundle: Rc<Bundle>,
+    entry: Entry,
+    name: String,
+    scratch: PathBuf,
+    installed: Option<String>,
+    /// Microsoft's omi or scx.
+    foreign: bool,
+    force: bool,
+    no_digest: bool,
+    applied: bool,
+}
+
+impl InstallCompanion {
+    fn base(&self) -> &str {
+        let suffix = format!(".{}", self.manager.suffix());
+        let name = &self.entry.name;
+        name.strip_suffix(suffix.as_str()).unwrap_or(name)
+    }
+
+    /// omi's service takes up what changed, as in the original (bundle.md 2.9 item 3).
+    fn reload_omi(&self, report: &mut dyn Report) -> Result<()> {
+        let outcome = Command::new(OMI_CONTROL)
+            .arg("reload")
+            .run_with(|bytes| report.tool_output(bytes));
+        let (status, why) = match outcome {
+            Ok(outcome) if outcome.ok() => return Ok(()),
+            Ok(outcome) => (outcome.code, outcome.last_line().to_owned()),
+            Err(e) => (127, e.to_string()),
+        };
+        let upgraded = self.installed.is_some();
+        let reason = match (status, upgraded) {
+            (2, _) => "system issue with daemon control tool",
+            (3, _) => "missing omi server conf file",
+            (_, false) => "OMI installation failure",
+            (_, true) => "Failure upgrading OMI",
+        };
+        Err(Failed {
+            code: if matches!(status, 2 | 3) { 52 } else { 19 },
+            text: format!(
+                "OMI server failed to start due to {reason} and exited with error code {status}: {why}"
+            ),
+        }
+        .into())
+    }
+}
+
+impl Step for InstallCompanion {
+    fn describe(&self) -> String {
+        let verb = match self.installed {
+            None => "install",
+            Some(_) => "upgrade",
+        };
+        let version = self.entry.version.as_deref().unwrap_or_default();
+        let program = self.manager.program();
+        format!("{verb} package {} {version} with {program}", self.name)
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        if self.force {
+            return Ok(false);
+        }
+        Ok(self.foreign || !is_newer(&self.entry, self.installed.as_deref())?)
+    }
+
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        let base = self.base().to_owned();
+        let kind = match self.installed {
+            None => {
+                let name = &self.name;
+                report.line(&format!("----- Installing package: {name} ({base}) -----"));
+                Installing::Add
+            }
+            Some(_) => {
+                report.line(&format!(
+                    "----- Upgrading package {} to version ({base}) -----",
+                    self.name
+                ));
+                Installing::Upgrade
+            }
+        };
+        if self.foreign {
+            report.warn(&format!(
+                "package {} is Microsoft's; it is replaced, as --force asks for",
+                self.name
+            ));
+        }
+        let file = self.scratch.join(&self.entry.name);
+        self.bundle.extract(&self.entry, &file, 0o644)?;
+        self.applied = true;
+        let how = How {
+            kind,
+            force: self.force,
+            no_digest: self.no_digest,
+        };
+        let outcome = patiently(report, |said| self.manager.install(&file, how, said));
+        files::remove(&file)?;
+        let outcome = outcome?;
+        if !outcome.ok() {
+            let verb = match kind {
+                Installing::Add => "install",
+                Installing::Upgrade => "upgrade",
+            };
+            let text = format!(
+                "{base} package failed to {verb} and exited with error code {}: {}",
+                outcome.code,
+                outcome.last_line()
+            );
+            let code = match (self.name.as_str(), outcome.code) {
+                ("omi", 2) => 52,
+                (name, _) => code(name),
+            };
+            return Err(Failed { code, text }.into());
+        }
+        if self.name == "omi" {
+            self.reload_omi(report)?;
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
+        if !self.applied {
+            return Ok(());
+        }
+        let name = self.name.as_str();
+        let there = self.manager.installed_version(name)?;
+        if there == self.installed && there.is_some() {
+            return Ok(()); // the tool refused before it did anything
+        }
+        if let Some(version) = &self.installed {
+            bail!("package {name} cannot be set back to {version}: install that version again");
+        }
+        let outcome = patiently(report, |said| self.manager.purge(name, said))?;
+        if outcome.ok() || self.manager.installed_version(name)?.is_none() {
+            return Ok(());
+        }
+        let why = outcome.last_line();
+        bail!("package {name} could not be taken away again: {why}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_package_has_its_code_and_its_place() {
+        let codes = ["omi", "scx", "omsagent", "omsconfig", "auoms"].map(code);
+        assert_eq!(codes, [19, 20, 17, 18, 22]);
+        let mut names = ["auoms", "omsconfig", "omsagent", "scx", "other", "omi"];
+        names.sort_by_key(|name| place(name));
+        assert_eq!(
+            names,
+            ["omi", "scx", "omsagent", "omsconfig", "auoms", "other"]
+        );
+        let failed = anyhow::Error::new(Failed::new("scx", "x".into()));
+        assert_eq!(code_of(&failed.context("more")), Some(20));
+        assert_eq!(code_of(&anyhow::anyhow!("other")), None);
+    }
+
+    #[test]
+    fn cells_are_fifteen_wide() {
+        let row = row("omi", Some("1.8.1-0"), "1.9.0.2", "Yes");
+        assert_eq!(row.len(), 60);
+        let cells: Vec<&str> = (0..4).map(|n| row[n * 15..(n + 1) * 15].trim()).collect();
+        assert_eq!(cells, ["omi", "1.8.1.0", "1.9.0.2", "Yes"]);
+        assert!(super::row("scx", None, "1", "No").contains("None   "));
+    }
+
+    #[test]
+    fn whose_package_it_is() {
+        assert!(says_microsoft("Microsoft Corporation <x@example.org>"));
+        assert!(says_microsoft("(none) microsoft\n"));
+        assert!(!says_microsoft("omsagent project <m@example.org>"));
+    }
+}

@@ -1,0 +1,206 @@
+//! `--remove` and `--purge` of all that a bundle may have installed, beside those who use some of it
+//! too (bundle.md 2.5).
+
+use super::coexistence::Neighbours;
+use super::companions::Failed;
+use super::patience::patiently;
+use super::release::PACKAGE;
+use super::withdraw::{Depth, Known, ask, withdraw};
+use crate::base::files;
+use crate::host::Host;
+use crate::host::layout::Layout;
+use crate::host::packages::PackageManager;
+use crate::plan::Report;
+use crate::workspace::{self, removal};
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// What the original's other parts, and its removal, took away beside the packages.
+const LOOSE_FILES: [&str; 3] = [
+    "/etc/cron.d/OMSConsistencyInvoker",
+    "/etc/collectd.d/oms.conf",
+    "/etc/collectd/collectd.conf.d/oms.conf",
+];
+
+/// The three folders below which the packages have one of their own name.
+const PARENTS: [&str; 3] = ["/etc/opt/microsoft", "/opt/microsoft", "/var/opt/microsoft"];
+
+/// Ends the names of the packages that plug into scx.
+const PROVIDER: &str = "-cimprov";
+
+/// `--remove` and `--purge`: omsconfig, omsagent, the providers with scx and omi, auoms, then (purge)
+/// the folders of those that are gone (bundle.md 2.5). A package that others use stays. Goes on
+/// when one cannot be removed; the first failure is returned at the end.
+pub fn withdraw_all(host: &Host, depth: Depth, force: bool, report: &mut dyn Report) -> Result<()> {
+    let Some(manager) = host.packages else {
+        return withdraw(host, depth, report);
+    };
+    let neighbours = Neighbours::find(host, manager)?;
+    let removes = depth == Depth::Remove;
+    if !removes {
+        neighbours.warn_before_purge(report);
+    }
+    for path in LOOSE_FILES {
+        files::remove(&host.layout.path(path))?;
+    }
+    let mut failures = Vec::new();
+    let mut take = |name: &str, report: &mut dyn Report| {
+        if let Err(e) = remove_other(manager, name, depth, report) {
+            report.warn(&format!("{e:#}"));
+            report.line(&format!(
+                "----- Ignore previous errors from removing {name} package command. Continue... -----"
+            ));
+            failures.push(e);
+        }
+    };
+    take("omsconfig", report);
+    let own = if removes && neighbours.lad {
+        report.line("--- LAD detected; not removing OMS package ---");
+        leave_to_lad(host, report)
+    } else {
+        withdraw(host, depth, report)
+    };
+    if removes && neighbours.mdsd() {
+        report.line("--- MDSD detected; not removing SCX or OMI packages ---");
+    } else if neighbours.operations_manager && !force {
+        report.line(
+            "--- Operations Manager can reach this host; not removing SCX or OMI packages \
+             (--force removes them) ---",
+        );
+    } else {
+        for provider in providers(&host.layout, &PARENTS[1..2]) {
+            take(&provider, report);
+        }
+        take("scx", report);
+        take("omi", report);
+    }
+    take("auoms", report);
+    own?;
+    if !removes {
+        delete_folders(&host.layout, manager)?;
+    }
+    failures.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// What remains for the diagnostics extension is omsagent without a workspace of its own.
+fn leave_to_lad(host: &Host, report: &mut dyn Report) -> Result<()> {
+    files::remove(&host.layout.onboarding_file())?;
+    match workspace::primary(&host.layout) {
+        None => Ok(()),
+        Some(id) => {
+            report.line(&format!("--- Unboarding the workspace {id}... ---"));
+            removal::remove(host, &id, report)
+        }
+    }
+}
+
+/// A package beside ours; dpkg always purges omi, whose account and folders are in the way of a
+/// new one (bundle.md 2.5).
+fn remove_other(
+    manager: PackageManager,
+    name: &str,
+    depth: Depth,
+    report: &mut dyn Report,
+) -> Result<()> {
+    let purges = depth == Depth::Purge || name == "omi";
+    let there = match ask(manager, name)? {
+        Known::Present | Known::Broken => true,
+        Known::Leftovers => purges,
+        Known::Nothing => false,
+    };
+    if !there {
+        return Ok(());
+    }
+    report.line(&format!("----- Removing package: {name} -----"));
+    let outcome = patiently(report, |said| {
+        if purges {
+            manager.purge(name, said)
+        } else {
+            manager.remove(name, said)
+        }
+    })?;
+    if outcome.ok() {
+        return Ok(());
+    }
+    let (program, why, status) = (manager.program(), outcome.last_line(), outcome.code);
+    let text =
+        format!("package {name} could not be removed: {program} said {why} (status {status})");
+    Err(Failed::new(name, text).into())
+}
+
+/// Names of provider packages, after their folders.
+fn providers(layout: &Layout, parents: &[&str]) -> Vec<String> {
+    let mut names: Vec<String> = parents
+        .iter()
+        .filter_map(|parent| std::fs::read_dir(layout.path(parent)).ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| is_provider(name))
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn is_provider(name: &str) -> bool {
+    let kind = name.strip_suffix(PROVIDER).unwrap_or_default();
+    !kind.is_empty()
+        && kind
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// The folders of every package that is gone, whatever is in them.
+fn delete_folders(layout: &Layout, manager: PackageManager) -> Result<()> {
+    let gone = |name: &str| {
+        ask(manager, name).map(|known| matches!(known, Known::Nothing | Known::Leftovers))
+    };
+    let delete = |trees: &[PathBuf]| -> Result<()> {
+        trees
+            .iter()
+            .try_for_each(|tree| files::remove_tree(tree).map(|_| ()))
+    };
+    let below_parents = |name: &str| PARENTS.map(|parent| layout.path(parent).join(name));
+    let mut names: Vec<String> = ["omsconfig", PACKAGE, "scx", "auoms"]
+        .map(Into::into)
+        .into();
+    names.extend(providers(layout, &PARENTS));
+    for name in &names {
+        if gone(name)? {
+            delete(&below_parents(name))?;
+        }
+    }
+    if gone("omi")? {
+        delete(&["/etc/opt/omi", "/opt/omi", "/var/opt/omi"].map(|tree| layout.path(tree)))?;
+    }
+    for parent in PARENTS {
+        files::remove_dir_if_empty(&layout.path(Path::new(parent)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn providers_are_found_by_their_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "docker-cimprov",
+            "mysql-cimprov",
+            "-cimprov",
+            "scx",
+            "--purge-cimprov",
+        ] {
+            std::fs::create_dir_all(dir.path().join("opt/microsoft").join(name)).unwrap();
+        }
+        std::fs::create_dir_all(dir.path().join("var/opt/microsoft/apache-cimprov")).unwrap();
+        let layout = Layout::new(dir.path());
+        assert_eq!(
+            providers(&layout, &PARENTS[1..2]),
+            ["docker-cimprov", "mysql-cimprov"]
+        );
+        assert_eq!(providers(&layout, &PARENTS).len(), 3);
+    }
+}

@@ -1,0 +1,324 @@
+#!/bin/bash
+# table ROOT   the rows of bundle.md 1.2-1.4 that need an installed system: a bundle with all of the original's packages (stand-ins
+# of ours for omi, scx and omsconfig) and kits. Each row: what is typed -> exit code, stream, line, status line, what is installed.
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+name=table$$
+B=$WORK/k/b
+FORMAT=deb; ! is_rpm || FORMAT=rpm
+OTHER=rpm; ! is_rpm || OTHER=deb
+
+# --- the bundles
+
+# stand_in NAME VERSION MAINTAINER [PRE-INSTALL SCRIPT]: a package file in $B, its path on stdout.
+stand_in() {
+    local d=$B/src/$1-$2-${4:+bad}${3%% *} script='' files=''
+    mkdir -p "$d"
+    if [ -n "${4:-}" ]; then
+        printf '#!/bin/sh\n%s\n' "$4" >"$d/pre"
+        script="[deb.scripts]
+preinst = \"pre\""
+    fi
+    if [ "$1" = omi ]; then
+        # shellcheck disable=SC2016
+        printf '#!/bin/sh\necho "omi $1"\nexit "$(cat /root/omi-status 2>/dev/null || echo 0)"\n' >"$d/control"
+        files='[[dir]]
+path = "/opt/omi"
+[[dir]]
+path = "/opt/omi/bin"
+[[file]]
+source = "control"
+path = "/opt/omi/bin/service_control"
+mode = 0o755'
+    else
+        # Packages that are not ours to purge stay out of the folder that is.
+        local place=/opt/microsoft; case $1 in *-mdsd | user-of-it) place=/opt;; esac
+        files="[[dir]]
+path = \"$place/$1\""
+    fi
+    local needs=''; [ "$1" != user-of-it ] || needs=omsagent
+    cat >"$d/p.toml" <<X
+name = "$1"
+summary = "Stand-in"
+description = "Stand-in for tests."
+maintainer = "$3 <t@example.org>"
+vendor = "$3"
+license = "MIT"
+[deb]
+section = "utils"
+priority = "optional"
+depends = [${needs:+\"$needs\"}]
+$script
+[rpm]
+group = "T"
+requires = [${needs:+\"$needs\"}]
+${script:+[rpm.scripts]
+pre = \"pre\"}
+[[change]]
+version = "$2"
+date = "2026-01-01"
+text = ["One."]
+$files
+X
+    pack_one "$d/p.toml" "$2" "$d"
+}
+pack_one() { "$BINARY" pack "$FORMAT" --manifest "$1" --binary "$BINARY" --arch x86_64 --time 1700000000 --version-label "$2" --out "$3"; }
+bundle_of() { # NAME PACKAGE...
+    local out=$B/$1.sh; shift
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$@" "${KITS[@]}" --out "$out" >/dev/null
+}
+# A kit that notes how it was called, and ends as it is told.
+kit() {
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\necho "$*" >/root/kit-%s\nexit "$(cat /root/status-%s 2>/dev/null || echo 0)"\n' "$1" "$1" >"$B/$1-1.0.0-1.universal.x64.sh"
+}
+make_bundles() {
+    mkdir -p "$B"; chmod 755 "$B"
+    local own omi scx conf pre='exit 1'
+    kit one; kit docker; kit two; kit never
+    KITS=(--kit "one=$B/one-1.0.0-1.universal.x64.sh" --kit-when one=path:/root --kit-when one=command:sh
+        --kit "docker=$B/docker-1.0.0-1.universal.x64.sh" --bundled-kit "two=$B/two-1.0.0-1.universal.x64.sh"
+        --kit "never=$B/never-1.0.0-1.universal.x64.sh" --kit-when never=socket:/root)
+    own=$(pack_one "$TOP/bundle/omsagent.toml" 2.0.0-1 "$B")
+    omi=$(stand_in omi 1.8.1-0 Test); scx=$(stand_in scx 1.8.1-0 Test); conf=$(stand_in omsconfig 1.3.0-0 Test)
+    bundle_of all "$conf" "$own" "$scx" "$omi"
+    bundle_of bad-omi "$own" "$scx" "$conf" "$(stand_in omi 1.8.1-0 Test "$pre")"
+    bundle_of bad-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.1-0 Test "$pre")"
+    bundle_of bad-omsconfig "$own" "$omi" "$scx" "$(stand_in omsconfig 1.3.0-0 Test "$pre")"
+    bundle_of bad-omsagent "$(stand_in omsagent 2.0.0-1 Test "$pre")" "$omi" "$scx" "$conf"
+    cp "$(stand_in omi 1.6.0-0 'Microsoft Corporation')" "$B/ms-omi.$FORMAT"
+    cp "$(stand_in lad-mdsd 1.0.0-0 Test)" "$B/lad.$FORMAT"
+    cp "$(stand_in azsec-mdsd 1.0.0-0 Test)" "$B/azsec.$FORMAT"
+    cp "$(stand_in user-of-it 1.0.0-0 Test)" "$B/user.$FORMAT"
+    local real=$FORMAT; FORMAT=$OTHER
+    KITS=(); bundle_of other "$(pack_one "$TOP/bundle/omsagent.toml" 2.0.0-1 "$B")"
+    FORMAT=$real
+    rm -rf "$B/src"
+}
+
+# --- how a row is told
+
+# b CODE BUNDLE WORDS...: it ends so, and with the status line.
+b() {
+    local code=$1 which=$2; shift 2
+    # shellcheck disable=SC2016
+    exits "$code" sh_ $name 'cd /root; f=$1; shift; exec sh "/mnt/k/b/$f.sh" "$@"' "$which" "$@"
+    equal "$(tail -n 1 "$OUT.out")" "OMS agent shell bundle exiting with status code $code" 'last line'
+    unsaid 'panicked'
+}
+out() { grep -qxF -- "$1" "$OUT.out" || { cat "$OUT.out"; wrong "not on stdout: $1"; }; }
+err() { grep -qF -- "$1" "$OUT.err" || { cat "$OUT.err"; wrong "not on stderr: $1"; }; }
+installed() { # the packages of ours that are installed, one line
+    if is_rpm; then sh_ $name 'for p in omi scx omsagent omsconfig lad-mdsd azsec-mdsd; do ! rpm -q $p >/dev/null || printf "%s " $p; done'
+    else sh_ $name 'for p in omi scx omsagent omsconfig lad-mdsd azsec-mdsd; do ! dpkg -s $p 2>/dev/null | grep -q "^Status: [a-z]* ok installed" || printf "%s " $p; done'; fi
+}
+have() { equal "$(installed)" "$1" 'installed packages'; }
+by_hand() { if is_rpm; then sh_ $name "rpm -i --nosignature /mnt/k/b/$1.rpm"; else sh_ $name "dpkg -i /mnt/k/b/$1.deb"; fi; }
+called() { equal "$(sh_ $name "cat /root/kit-$1 2>/dev/null")" "$2" "words of kit $1"; }
+order() { equal "$(sed -nE "s/^----- $1 package:? ([a-z]+) .*/\1/p" "$OUT.out" | paste -sd' ')" "$2" 'order'; }
+clean() {
+    sh_ $name 'rm -f /root/kit-* /root/status-* /root/omi-status'
+    b 0 all --purge --force
+    sh_ $name 'for p in lad-mdsd azsec-mdsd; do if command -v dpkg >/dev/null && [ -e /var/lib/dpkg/status ]; then dpkg -P $p; fi; if command -v rpm >/dev/null; then rpm -e $p; fi; done' >/dev/null 2>&1 || true
+    sh_ $name 'rm -rf /etc/opt/omi /etc/scxagent-enable-port'
+    have ''
+}
+
+# --- the rows
+
+install_in_order() {
+    b 0 all --install
+    order Installing 'omi scx omsagent omsconfig'
+    have 'omi scx omsagent omsconfig '
+    out '----- Installing bundled provider packages -----'
+    called one --install; called docker --install; called two --install
+    no sh_ $name 'test -e /root/kit-never'
+    said '^omi reload$'
+}
+again_is_23() {
+    b 23 all --install
+    err 'The omi or scx package is already installed. Please run the'
+    err 'installer with --upgrade (instead of --install) to continue.'
+}
+upgrade_skips() {
+    b 0 all --upgrade
+    out 'Skipping package upgrade since existing version is >= than version already installed.'
+    order Upgrading ''
+    out '----- Updating bundled provider packages -----'
+    called one --upgrade
+    unsaid '^omi reload$'
+}
+rows_say_no() {
+    b 0 all --version-check
+    equal "$(grep -cE '^(omsagent|omsconfig|omi|scx) .*No *$' "$OUT.out")" 4 'rows with No'
+}
+passed_on() {
+    b 0 all --upgrade --force --restart-deps --noDigest
+    called one '--upgrade --force --restart-deps'; called two '--upgrade --force --restart-deps --noDigest'
+    order Upgrading 'omi scx omsagent omsconfig'
+    said '^Provided noDigest flag in cmdline' "$OUT.out"
+}
+docker_skipped() {
+    sh_ $name 'rm -f /root/kit-docker'
+    b 0 all --upgrade --skip-docker-provider-install
+    out 'Provided skip-docker-provider-install option'
+    out 'docker provider package installation skipped since --skip-docker-provider-install flag is set.'
+    no sh_ $name 'test -e /root/kit-docker'
+}
+kit_fails_21() {
+    sh_ $name 'echo 3 >/root/status-one'
+    b 21 all --upgrade
+    out 'one provider package failed to install and exited with error code 3'
+    have 'omi scx omsagent omsconfig '
+}
+bundle_fails_22() {
+    sh_ $name 'echo 4 >/root/status-two'
+    b 22 all --upgrade
+    out 'two package failed to upgrade and exited with error code 4'
+    sh_ $name 'rm /root/status-*'
+}
+remove_all() {
+    sh_ $name 'mkdir -p /etc/cron.d /etc/collectd.d; touch /etc/cron.d/OMSConsistencyInvoker /etc/collectd.d/oms.conf /etc/omsagent-onboard.conf'
+    b 0 all --remove
+    order Removing 'omsconfig omsagent scx omi'
+    have ''
+    no sh_ $name 'ls /etc/cron.d/OMSConsistencyInvoker' ; no sh_ $name 'ls /etc/collectd.d/oms.conf'; no sh_ $name 'ls /etc/omsagent-onboard.conf'
+    sh_ $name 'rmdir /etc/collectd.d 2>/dev/null || true'
+}
+purge_folders() {
+    b 0 all --upgrade
+    sh_ $name 'mkdir -p /etc/opt/microsoft/scx /var/opt/microsoft/omsconfig /var/opt/omi /opt/microsoft/mysql-cimprov && touch /var/opt/omi/x /etc/opt/microsoft/scx/x /var/opt/microsoft/omsconfig/x'
+    b 0 all --purge
+    have ''
+    no sh_ $name 'ls -d /etc/opt/omi /var/opt/omi /opt/omi /etc/opt/microsoft /var/opt/microsoft /opt/microsoft 2>/dev/null | grep .'
+}
+fails_with() { # CODE BUNDLE LINE
+    b "$1" "$2" --install
+    said "$3"
+    have ''
+}
+omi_service() { # STATUS CODE REASON
+    sh_ $name "echo $1 >/root/omi-status"
+    b "$2" all --install
+    said "OMI server failed to start due to $3 and exited with error code $1"
+    have ''
+    sh_ $name 'rm /root/omi-status'
+}
+microsoft_stays() {
+    by_hand ms-omi
+    b 0 all --upgrade
+    said "^Package omi 1.6.0-0 is Microsoft's and is left alone" "$OUT.out"
+    order Upgrading ''; order Installing 'scx omsagent omsconfig'
+    b 0 all --version-check
+    said '^omi +1\.6\.0\.0 ' "$OUT.out"
+    b 23 all --install
+    b 0 all --upgrade --force
+    order Upgrading 'omi scx omsagent omsconfig'
+    b 0 all --version-check
+    said '^omi +1\.8\.1\.0 +1\.8\.1\.0 +No' "$OUT.out"
+    clean
+}
+lad() {
+    b 0 all --upgrade; by_hand lad
+    b 0 all --remove
+    out '--- LAD detected; not removing OMS package ---'
+    out '--- MDSD detected; not removing SCX or OMI packages ---'
+    have 'omi scx omsagent lad-mdsd '
+    b 0 all --purge
+    out '---------- PURGE WARNING: lad-mdsd or azsec-mdsd was detected ----------'
+    have 'lad-mdsd '
+    if is_rpm; then sh_ $name 'rpm -e lad-mdsd'; else sh_ $name 'dpkg -P lad-mdsd'; fi
+}
+azsec() {
+    b 0 all --upgrade; by_hand azsec
+    b 0 all --remove
+    out '--- MDSD detected; not removing SCX or OMI packages ---'
+    have 'omi scx azsec-mdsd '
+    if is_rpm; then sh_ $name 'rpm -e azsec-mdsd'; else sh_ $name 'dpkg -P azsec-mdsd'; fi
+    clean
+}
+operations_manager() {
+    b 0 all --upgrade
+    sh_ $name 'mkdir -p /etc/opt/omi/conf; echo httpsport=0,1270 >/etc/opt/omi/conf/omiserver.conf'
+    b 0 all --purge
+    said '^--- Operations Manager can reach this host; not removing SCX or OMI packages'
+    have 'omi scx '
+    sh_ $name 'test -e /etc/opt/omi/conf/omiserver.conf'
+    b 0 all --purge --force
+    have ''
+}
+removal_fails() {
+    b 0 all --upgrade; by_hand user
+    b 17 all --remove
+    said 'package omsagent could not be removed: (dpkg|rpm) said'
+    have 'omsagent '
+    if is_rpm; then sh_ $name 'rpm -e user-of-it'; else sh_ $name 'dpkg -P user-of-it'; fi
+    clean
+}
+wrong_kind() {
+    local mine=DPKG theirs=RPM; ! is_rpm || { mine=RPM; theirs=DPKG; }
+    b 4 other --upgrade
+    out "This kit is intended for $theirs systems and cannot install on $mine systems"
+    have ''
+}
+opsmgr() {
+    exits 0 sh_ $name 'cd /root; sh /mnt/k/b/all.sh --enable-opsmgr --version'
+    equal "$(cat "$OUT.out")" 'Version: 2.0.0.1'
+    sh_ $name 'test -f /etc/scxagent-enable-port && test ! -s /etc/scxagent-enable-port'
+    b 2 all --enable-opsmgr --bogus
+    sh_ $name 'rm /etc/scxagent-enable-port'
+}
+onboarding_file() {
+    sh_ $name "umask 077; printf 'WORKSPACE_ID=%s\nSHARED_KEY=%s\nURL_TLD=%s\nCA_FILE=%s\n' $NOWS \"\$(cat /mnt/k/key)\" $DOMAIN /mnt/k/ca.pem >/etc/omsagent-onboard.conf"
+    b 7 all --upgrade
+    err 'NOT onboarded'
+    sh_ $name 'test -s /etc/omsagent-onboard.conf'
+    # Up to date, and onboarded all the same; deleted when that succeeded.
+    sh_ $name "sed -i 's/^WORKSPACE_ID=.*/WORKSPACE_ID=$WS/' /etc/omsagent-onboard.conf"
+    b 0 all --upgrade
+    out 'Reading onboarding params from: /etc/omsagent-onboard.conf'
+    no sh_ $name 'test -e /etc/omsagent-onboard.conf'
+    exits 0 admin $name -l; said "^Primary Workspace: $WS    Status: Onboarded"
+}
+lad_unboards() {
+    by_hand lad
+    b 0 all --remove
+    out "--- Unboarding the workspace $WS... ---"
+    exits 0 admin $name -l; said '^No Workspace$'
+    b 0 all --purge
+    if is_rpm; then sh_ $name 'rpm -e lad-mdsd'; else sh_ $name 'dpkg -P lad-mdsd'; fi
+}
+nothing_left() { inside $name list >"$WORK/after"; same_file "$WORK/before" "$WORK/after"; }
+
+make_bundles >"$WORK/make" 2>&1 || { cat "$WORK/make"; stage_broken 'the bundles could not be built'; }
+start $name
+inside $name list >"$WORK/before"
+case_ '--install: omi, scx, omsagent, omsconfig, kits; 0' install_in_order
+case_ '--install where omi or scx is there: 23' again_is_23
+case_ '--upgrade of what is there: skipped; 0' upgrade_skips
+case_ '--version-check of what is there: No' rows_say_no
+case_ '--force --restart-deps --noDigest are passed on' passed_on
+case_ '--skip-docker-provider-install' docker_skipped
+case_ 'a kit fails: 21' kit_fails_21
+case_ 'a bundle fails after it: 22' bundle_fails_22
+case_ '--remove: omsconfig, omsagent, scx, omi; cron, collectd, onboarding file' remove_all
+case_ '--purge: folders of all that is gone' purge_folders
+case_ 'omi cannot be installed: 19' fails_with 19 bad-omi 'omi.* package failed to install and exited with error code'
+case_ 'scx cannot be installed: 20' fails_with 20 bad-scx 'scx.* package failed to install and exited with error code'
+case_ 'omsagent cannot be installed: 17' fails_with 17 bad-omsagent 'omsagent.* package failed to install and exited with error code'
+case_ 'omsconfig cannot be installed: 18' fails_with 18 bad-omsconfig 'omsconfig.* package failed to install and exited with error code'
+case_ 'omi does not start, 2: 52' omi_service 2 52 'system issue with daemon control tool'
+case_ 'omi does not start, 3: 52' omi_service 3 52 'missing omi server conf file'
+case_ 'omi does not start, 1: 19' omi_service 1 19 'OMI installation failure'
+case_ "Microsoft's omi stays, but for --force" microsoft_stays
+case_ 'lad-mdsd: --remove leaves omsagent, omi, scx; --purge warns' lad
+case_ 'azsec-mdsd: --remove leaves omi and scx' azsec
+case_ 'Operations Manager: omi and scx stay, but for --force' operations_manager
+case_ 'a removal that fails: 17' removal_fails
+case_ 'the other package format: 4' wrong_kind
+case_ '--enable-opsmgr at once, even with --version' opsmgr
+hub_start $name
+case_ 'onboarding file: kept on failure, used by an upgrade that has nothing to do, deleted on success' onboarding_file
+case_ 'lad-mdsd: --remove takes the workspace from omsagent' lad_unboards
+sh_ $name 'rm -f /root/kit-* /root/status-*'
+case_ 'after all that nothing is left' nothing_left
+echo "table $ROOT: $PASSED of $((PASSED + FAILED))"
