@@ -18,7 +18,8 @@ pub fn path(dir: &Path, id: u64) -> PathBuf {
 /// The number in a segment's file name.
 pub fn id_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg").filter(|d| d.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok()
+    let id = u64::from_str_radix(digits, 16).ok();
+    id.filter(|id| *id < frame::SEQ_LIMIT)
 }
 
 /// Walks over the frames of a segment.
@@ -140,7 +141,7 @@ pub fn measure(path: &Path, end: u64) -> io::Result<Extent> {
         next_seq: None,
     };
     while let Some(read) = reader.next_frame()? {
-        extent.next_seq = Some(read.head.seq.saturating_add(1));
+        extent.next_seq = Some(read.head.seq + 1);
         extent.valid = read.at + (HEAD + read.head.length) as u64;
     }
     Ok(extent)
