@@ -30,6 +30,11 @@ DEB    := dist/omsagent_$(FULL)_$(DEB_ARCH).deb
 RPM    := dist/omsagent-$(FULL).$(ARCH).rpm
 BUNDLE := dist/omsagent-$(FULL).universal.$(TAG).sh
 SUMS   := dist/omsagent-$(FULL).universal.$(TAG).sha256sums
+# What the program is made of: the list and the licences.
+PARTS  := dist/parts.$(ARCH)
+# Sign what is built: OMSAGENT_SECRET_KEY=FILE; OMSAGENT_PUBLIC_KEY=KEY builds a release that takes nothing else.
+OMSAGENT_SECRET_KEY ?=
+export OMSAGENT_PUBLIC_KEY
 
 # Same commit, same bytes: times come from the commit, and no path of this machine goes into the binary.
 SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
@@ -48,7 +53,7 @@ BUILD = CFLAGS_x86_64_unknown_linux_musl="$(C_MAP)" \
 	CFLAGS_aarch64_unknown_linux_musl="$(C_MAP) $(C_AARCH64)" \
 	cargo build --release --locked --bin omsagent --target $(1) --config '$(call REMAP,$(1))'
 
-.PHONY: help setup bundle demo test bench sweep check clean FORCE
+.PHONY: help setup bundle demo test bench sweep check clean fuzz reproducible FORCE
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -73,6 +78,12 @@ check: ## The quick part of `test`: format, lints, unit tests
 bench: bundle ## Speed and size, each against the plain tool in the same run -> dist/bench.json
 	@benches/bench
 
+fuzz: ## Every fuzz target for a minute (needs a nightly toolchain); SECONDS=N for longer
+	@fuzz/run $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
+
+reproducible: ## Build twice, in two folders, and compare packages and bundle byte for byte (slow)
+	@tests/reproducible
+
 sweep: bundle ## Crashes, faults, power cuts, many at once; hours, or MINUTES=n each. Figures -> docs/evidence.md
 	@tests/sweep/all $(MINUTES)
 
@@ -96,14 +107,24 @@ dist/.epoch: FORCE
 	@mkdir -p $(@D)
 	@echo $(SOURCE_DATE_EPOCH) | cmp -s - $@ || echo $(SOURCE_DATE_EPOCH) >$@
 
-PACKED := dist/.epoch $(shell find bundle templates LICENSE-APACHE LICENSE-MIT -type f 2>/dev/null)
+$(PARTS)/licences.txt: Cargo.lock bundle/parts
+	bundle/parts $(ARCH) $(FULL) $(@D)
+
+$(PARTS)/%.gz: $(PARTS)/%
+	gzip -9nkf $<
+
+$(PARTS)/sbom.cdx.json: $(PARTS)/licences.txt
+
+PACKED := dist/.epoch $(PARTS)/licences.txt $(shell find bundle templates LICENSE-APACHE LICENSE-MIT -type f 2>/dev/null)
 
 $(DEB): $(PACKER) $(BINARY) $(PACKED)
-	$(PACKER) pack deb --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --out dist
+	$(PACKER) pack deb --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --licences $(PARTS)/licences.txt --out dist
 
 $(RPM): $(PACKER) $(BINARY) $(PACKED)
-	$(PACKER) pack rpm --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --out dist
+	$(PACKER) pack rpm --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --licences $(PARTS)/licences.txt --out dist
 
-$(BUNDLE): $(PACKER) $(BINARY) $(DEB) $(RPM)
-	$(PACKER) pack build --runner $(ARCH)=$(BINARY) --package $(DEB) $(RPM) --out $@
+$(BUNDLE): $(PACKER) $(BINARY) $(DEB) $(RPM) $(PARTS)/licences.txt.gz $(PARTS)/sbom.cdx.json.gz
+	$(PACKER) pack build --runner $(ARCH)=$(BINARY) --package $(DEB) $(RPM) \
+		--licence $(PARTS)/licences.txt.gz --sbom $(PARTS)/sbom.cdx.json.gz --out $@
+	$(if $(OMSAGENT_SECRET_KEY),$(PACKER) pack sign --key $(OMSAGENT_SECRET_KEY) $@)
 	$(PACKER) pack verify $@

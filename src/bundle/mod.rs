@@ -4,27 +4,33 @@
 //! 0        stub: POSIX sh, padded with newlines to 8192
 //! 8192     runner ELFs, then packages and documents; each at a multiple of 4096, zeros between
 //! I        index: JSON lines, a header line and one line per entry, the stub included
-//! S        1024 zero bytes, the place of a signature
+//! S        1024 bytes for a signature of the index in minisign's form, zeros behind it
 //! T        trailer, 128 bytes
 //! ```
 //!
 //! Every byte is covered: entries and index by a SHA-256, what lies between must be zero, the
 //! trailer has a CRC. [`Bundle::open`] checks all but the entries' own hashes, [`Bundle::verify`]
-//! and [`Bundle::extract`] those.
+//! and [`Bundle::extract`] those, [`Bundle::trust`] who signed it. A signature of the index is one of every
+//! entry, because their hashes are in it.
 
+mod blake2b;
 mod extract;
-mod index;
+pub mod index;
 pub mod kit;
 mod reader;
+mod sign;
+pub mod signature;
 mod stub;
 #[cfg(test)]
 mod tests;
-mod trailer;
+pub mod trailer;
 mod writer;
 
 pub use extract::Extraction;
 pub use index::{Entry, Header, Kind};
 pub use reader::Bundle;
+pub use sign::{sidecar, sign, verify_sidecar};
+pub use signature::{PublicKey, SecretKey, SignatureError, Trust};
 pub use writer::{Plan, Source, write, write_sums};
 
 use std::path::PathBuf;
@@ -105,6 +111,9 @@ pub enum BundleError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// It was not signed by who was to have signed it.
+    #[error("{0}")]
+    Signature(SignatureError),
     /// What is to be packed breaks a rule of the format.
     #[error("cannot build the bundle: {0}")]
     Build(String),

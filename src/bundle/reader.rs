@@ -1,6 +1,7 @@
 //! Reading a bundle: everything but the entries' own bytes is checked before any of it is used.
 
 use super::index::{self, Sha256Hex};
+use super::signature::{PublicKey, Signature, SignatureError, Trust};
 use super::trailer::Trailer;
 use super::{
     BundleError, Entry, Header, Result, SIGNATURE_PLACE, STUB_SIZE, TRAILER_SIZE, aligned, stub,
@@ -11,6 +12,8 @@ use std::os::unix::fs::FileExt;
 
 /// Bytes read at a time when hashing.
 const BUFFER: usize = 1 << 20;
+/// Largest entry that is read as a whole.
+const DOCUMENT_LIMIT: u64 = 16 << 20;
 
 /// An open bundle. The file is only ever read at given places, so its own position is not used
 /// and several threads may share it.
@@ -18,6 +21,9 @@ const BUFFER: usize = 1 << 20;
 pub struct Bundle {
     file: File,
     total: u64,
+    /// What the signature is of.
+    index: Vec<u8>,
+    signature: Option<Signature>,
     pub(super) header: Header,
     pub(super) entries: Vec<Entry>,
 }
@@ -49,9 +55,13 @@ impl Bundle {
         let (header, entries) = index::parse(&index, trailer.index_offset)?;
 
         let place = trailer.signature_offset();
-        zeros(&file, place, SIGNATURE_PLACE, || {
-            "before the trailer".into()
-        })?;
+        let (text, rest) = (trailer.signature_len, "before the trailer");
+        let behind = place.saturating_add(text);
+        zeros(&file, behind, SIGNATURE_PLACE - text, || rest.into())?;
+        let signature = match bytes_at(&file, place, text, "the signature")? {
+            text if text.is_empty() => None,
+            text => Some(Signature::in_place(&text)?),
+        };
         for entry in &entries {
             let end = entry.offset.saturating_add(entry.size);
             let padding = aligned(end).unwrap_or(end) - end;
@@ -68,6 +78,8 @@ impl Bundle {
         Ok(Bundle {
             file,
             total: size,
+            index,
+            signature,
             header,
             entries,
         })
@@ -91,6 +103,42 @@ impl Bundle {
     /// Bytes of the whole file.
     pub fn size(&self) -> u64 {
         self.total
+    }
+
+    /// Who signed it. With a `key` only a bundle signed by that key is accepted. It says nothing of
+    /// the entries' bytes before [`Bundle::verify`] or [`Bundle::extract`] has compared them.
+    pub fn trust(&self, key: Option<&PublicKey>) -> Result<Trust> {
+        match (&self.signature, key) {
+            (None, None) => Ok(Trust::Unsigned),
+            (None, Some(key)) => Err(SignatureError::Missing { wanted: key.id() }.into()),
+            (Some(signature), None) => Ok(Trust::Unchecked { by: signature.by() }),
+            (Some(signature), Some(key)) => {
+                key.verify(&self.index, signature)?;
+                Ok(Trust::Signed {
+                    by: key.id(),
+                    comment: signature.comment().to_owned(),
+                })
+            }
+        }
+    }
+
+    /// All bytes of a small entry, compared with its SHA-256.
+    pub fn document(&self, entry: &Entry) -> Result<Vec<u8>> {
+        if entry.size > DOCUMENT_LIMIT {
+            return Err(BundleError::Entry {
+                name: entry.name.clone(),
+                problem: format!("larger than {DOCUMENT_LIMIT} bytes, extract it instead"),
+            });
+        }
+        let mut bytes = vec![0u8; entry.size as usize];
+        self.read_entry(entry, 0, &mut bytes)?;
+        entry.compare(Sha256::new_with_prefix(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// What is signed.
+    pub(super) fn index(&self) -> &[u8] {
+        &self.index
     }
 
     /// Compares every entry with its SHA-256; `progress` is told (bytes done, bytes in all).

@@ -385,6 +385,7 @@ fn resealed(entries: &[Entry], says: usize, bytes: &[u8]) -> Vec<u8> {
         index_offset,
         index_len: len,
         index_sha256: Sha256::digest(&index).into(),
+        signature_len: 0,
     };
     made.extend_from_slice(&trailer.bytes());
     made
@@ -395,6 +396,12 @@ fn resealing_itself_is_accepted() {
     let entries = Bundle::open(file(small())).unwrap().entries;
     assert!(check(&resealed(&entries, entries.len(), small())).is_ok());
     assert!(check(&resealed(&entries, 1 << 60, small())).is_err());
+}
+
+/// How many damaged bundles of each kind; `tests/sweep/mutate.sh` asks for more.
+fn cases() -> u32 {
+    let asked = std::env::var("OMSAGENT_MUTATIONS").ok();
+    asked.and_then(|n| n.parse().ok()).unwrap_or(1000)
 }
 
 fn hostile_number() -> impl Strategy<Value = u64> {
@@ -409,7 +416,7 @@ fn hostile_number() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn no_mishap_is_overlooked(
@@ -470,4 +477,104 @@ proptest! {
         padded.extend_from_slice(&bytes);
         prop_assert!(Bundle::open(file(&padded)).is_err());
     }
+}
+
+const SECRET: &str = include_str!("../../tests/data/minisign/test.key");
+
+/// A signed bundle in a folder of its own, and the key.
+fn signed() -> (tempfile::TempDir, std::path::PathBuf, PublicKey) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.sh");
+    std::fs::write(&path, small()).unwrap();
+    let key = SecretKey::parse(SECRET).unwrap();
+    sign(&path, &key).unwrap();
+    (dir, path, key.public())
+}
+
+#[test]
+fn who_made_it() {
+    let (_dir, path, key) = signed();
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes.len(), small().len(), "the place was there already");
+    let trusted = check(&bytes).unwrap().trust(Some(&key)).unwrap();
+    let by = key.id();
+    let comment = "omsagent 2.0.0-1 index".to_owned();
+    assert_eq!(trusted, Trust::Signed { by, comment });
+    let unchecked = Trust::Unchecked { by };
+    assert_eq!(check(&bytes).unwrap().trust(None).unwrap(), unchecked);
+    // Signing again changes nothing.
+    sign(&path, &SecretKey::parse(SECRET).unwrap()).unwrap();
+    assert!(std::fs::read(&path).unwrap() == bytes);
+
+    assert_eq!(
+        check(small()).unwrap().trust(None).unwrap(),
+        Trust::Unsigned
+    );
+    let wanted = |error| match error {
+        BundleError::Signature(error) => error,
+        other => panic!("{other}"),
+    };
+    let error = check(small()).unwrap().trust(Some(&key)).unwrap_err();
+    assert_eq!(wanted(error), SignatureError::Missing { wanted: by });
+    let other = SecretKey::parse(&SecretKey::make().unwrap()).unwrap();
+    let error = check(&bytes).unwrap().trust(Some(&other.public()));
+    let error = wanted(error.unwrap_err());
+    assert!(matches!(error, SignatureError::OtherKey { .. }), "{error}");
+}
+
+/// Somebody who can repair every hash and checksum, but has not the key.
+#[test]
+fn a_signature_cannot_be_moved_to_another_bundle() {
+    let (_dir, path, key) = signed();
+    let bytes = std::fs::read(&path).unwrap();
+    let end = bytes.len() - (SIGNATURE_PLACE + TRAILER_SIZE) as usize;
+    let mut entries = Bundle::open(file(small())).unwrap().entries;
+    entries[4].name = "OTHER".into();
+    let mut forged = resealed(&entries, entries.len(), small());
+    let place = forged.len() - (SIGNATURE_PLACE + TRAILER_SIZE) as usize;
+    let size = forged.len() as u64;
+    let at = place + SIGNATURE_PLACE as usize;
+    forged[place..at].copy_from_slice(&bytes[end..end + SIGNATURE_PLACE as usize]);
+    let mut trailer = Trailer::parse(forged[at..].try_into().unwrap(), size).unwrap();
+    let text = &forged[place..at];
+    trailer.signature_len = text.iter().position(|b| *b == 0).unwrap() as u64;
+    let trailer = trailer.bytes();
+    forged[at..].copy_from_slice(&trailer);
+    let bundle = check(&forged).unwrap();
+    let error = bundle.trust(Some(&key)).unwrap_err();
+    let by = key.id();
+    assert!(matches!(error, BundleError::Signature(SignatureError::Forged { by: b }) if b == by));
+}
+
+#[test]
+fn no_byte_of_a_signed_bundles_end_is_free() {
+    let (_dir, path, key) = signed();
+    let good = std::fs::read(&path).unwrap();
+    let place = good.len() - (SIGNATURE_PLACE + TRAILER_SIZE) as usize;
+    let text = good[place..].iter().position(|b| *b == 0).unwrap();
+    let free =
+        "untrusted comment: ".len().."untrusted comment: signature by key 0123456789ABCDEF".len();
+    for at in 0..good.len() - place {
+        let mut bad = good.clone();
+        bad[place + at] ^= 1;
+        let accepted = Bundle::open(file(&bad)).and_then(|b| b.trust(Some(&key)));
+        // The untrusted comment is what its name says; every other byte counts.
+        assert!(accepted.is_err() || free.contains(&at), "{at} of {text}");
+    }
+}
+
+#[test]
+fn the_sidecar_is_of_the_whole_file() {
+    let (_dir, path, key) = signed();
+    assert!(!verify_sidecar(&path, &key).unwrap(), "there is none yet");
+    let secret = SecretKey::parse(SECRET).unwrap();
+    let made = sidecar(&path, &secret).unwrap();
+    assert_eq!(made.file_name().unwrap(), "b.sh.minisig");
+    assert!(verify_sidecar(&path, &key).unwrap());
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[9000] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert!(verify_sidecar(&path, &key).is_err());
+    std::fs::write(&made, "x").unwrap();
+    assert!(verify_sidecar(&path, &key).is_err());
 }

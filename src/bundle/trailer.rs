@@ -1,7 +1,7 @@
 //! The last 128 bytes: where the index is, its hash, and how long the whole is. No I/O here.
 //!
 //! Little-endian: magic[8] version u16, 6 zeros, index offset u64, index length u64, SHA-256 of
-//! the index[32], signature offset u64, signature length u64, total size u64, zeros, CRC-32 u32.
+//! the index[32], signature offset u64, signature length u64 (0: none), total size u64, zeros, CRC-32 u32.
 
 use super::{BundleError, INDEX_LIMIT, Result, SIGNATURE_PLACE, STUB_SIZE, TRAILER_SIZE};
 
@@ -22,6 +22,8 @@ pub struct Trailer {
     pub index_len: u64,
     /// Their SHA-256.
     pub index_sha256: [u8; 32],
+    /// Bytes of the signature's text; 0 when there is none.
+    pub signature_len: u64,
 }
 
 impl Trailer {
@@ -45,7 +47,7 @@ impl Trailer {
         put(24, &self.index_len.to_le_bytes());
         put(32, &self.index_sha256);
         put(64, &self.signature_offset().to_le_bytes());
-        put(72, &0u64.to_le_bytes());
+        put(72, &self.signature_len.to_le_bytes());
         put(80, &self.total().to_le_bytes());
         let crc = CRC.checksum(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
@@ -71,11 +73,6 @@ impl Trailer {
             field.copy_from_slice(&bytes[at..at + 8]);
             u64::from_le_bytes(field)
         };
-        if number(72) != 0 {
-            return Err(layout(
-                "it is signed, which this version cannot check; get a newer omsagent",
-            ));
-        }
         let says = number(80);
         if says != file_size {
             return Err(BundleError::Size {
@@ -89,7 +86,11 @@ impl Trailer {
             index_offset: number(16),
             index_len: number(24),
             index_sha256,
+            signature_len: number(72),
         };
+        if trailer.signature_len > SIGNATURE_PLACE {
+            return Err(layout("the signature is larger than its place"));
+        }
         if trailer.index_len > INDEX_LIMIT {
             return Err(layout("the index is larger than allowed"));
         }
@@ -121,6 +122,7 @@ mod tests {
             index_offset: 16384,
             index_len: 777,
             index_sha256: [9; 32],
+            signature_len: 0,
         }
     }
 
@@ -153,8 +155,9 @@ mod tests {
     #[test]
     fn an_attacker_who_repairs_the_checksum_gains_no_freedom() {
         let good = trailer().bytes();
-        // Bytes 16..32 and the hash are what the trailer is for; all others follow from them.
-        for at in (0..16).chain(64..CRC_AT) {
+        // Bytes 16..32, the hash and the signature's length are what the trailer is for; all others
+        // follow from them.
+        for at in (0..16).chain(64..72).chain(80..CRC_AT) {
             let mut bad = good;
             bad[at] ^= 0x41;
             assert!(
@@ -167,6 +170,8 @@ mod tests {
             (24, u64::MAX),
             (16, 0),
             (24, INDEX_LIMIT + 1),
+            (72, SIGNATURE_PLACE + 1),
+            (72, u64::MAX),
         ] {
             let mut bad = good;
             bad[at..at + 8].copy_from_slice(&number.to_le_bytes());

@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// One file to be packed.
 #[derive(Debug, Clone)]
@@ -94,16 +95,9 @@ pub struct Plan {
 
 /// Writes the bundle to `out`, which is made anew with mode 0755, and reads it again.
 pub fn write(plan: &Plan, out: &Path) -> Result<()> {
-    let failed = |source| BundleError::Write {
-        path: out.to_owned(),
-        source,
-    };
+    let failed = failed(out);
     let release = Version::parse(&plan.release).map_err(|e| BundleError::Build(e.to_string()))?;
-    let folder = out.parent().filter(|p| !p.as_os_str().is_empty());
-    let file = tempfile::Builder::new()
-        .prefix(".bundle.")
-        .tempfile_in(folder.unwrap_or(Path::new(".")))
-        .map_err(failed)?;
+    let file = put_beside(out)?;
 
     let mut members = plan.members.clone();
     members.sort_by_key(|m| m.kind != Kind::Runner);
@@ -143,22 +137,61 @@ pub fn write(plan: &Plan, out: &Path) -> Result<()> {
         index_offset: offset,
         index_len,
         index_sha256: Sha256::digest(&index).into(),
+        signature_len: 0,
     };
     let mut end = index;
     end.resize(end.len() + SIGNATURE_PLACE as usize, 0);
     end.extend_from_slice(&trailer.bytes());
     let to = file.as_file();
-    to.write_all_at(&stub, 0).map_err(failed)?;
-    to.write_all_at(&end, offset).map_err(failed)?;
+    to.write_all_at(&stub, 0).map_err(&failed)?;
+    to.write_all_at(&end, offset).map_err(&failed)?;
     let bundle = super::Bundle::open(to.try_clone().map_err(failed)?)?;
     bundle.verify(&mut |_, _| {})?;
+    keep(file, out)
+}
 
+/// A new file in the folder of `out`, gone again unless [`keep`] is called.
+pub(super) fn put_beside(out: &Path) -> Result<NamedTempFile> {
+    let folder = out.parent().filter(|p| !p.as_os_str().is_empty());
+    tempfile::Builder::new()
+        .prefix(".bundle.")
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
+        .map_err(failed(out))
+}
+
+/// Makes it `out`, with mode 0755.
+pub(super) fn keep(file: NamedTempFile, out: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
+    let to = file.as_file();
     to.set_permissions(std::fs::Permissions::from_mode(0o755))
-        .map_err(failed)?;
-    to.sync_all().map_err(failed)?;
-    file.persist(out).map_err(|e| failed(e.error))?;
+        .map_err(failed(out))?;
+    to.sync_all().map_err(failed(out))?;
+    file.persist(out).map_err(|e| failed(out)(e.error))?;
     Ok(())
+}
+
+/// What to say of a file that could not be written.
+pub(super) fn failed(path: &Path) -> impl Fn(std::io::Error) -> BundleError {
+    move |source| BundleError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Hands on the file's bytes, a piece at a time.
+pub(super) fn each_piece(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
+    let unreadable = |source| BundleError::Read {
+        what: format!("`{}`", path.display()),
+        source,
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        match std::io::Read::read(&mut file, &mut buffer).map_err(unreadable)? {
+            0 => return Ok(()),
+            n => each(&buffer[..n]),
+        }
+    }
 }
 
 fn stub_entry(bytes: &[u8]) -> Entry {
@@ -220,7 +253,7 @@ fn copy(member: &Source, to: &File, offset: u64, out: &Path) -> Result<(Entry, S
     Ok((entry, summing))
 }
 
-fn file_name(path: &Path) -> Result<String> {
+pub(super) fn file_name(path: &Path) -> Result<String> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
     if !is_name(name) {
         let problem = format!("`{}`: unusable file name", path.display());
@@ -237,27 +270,13 @@ pub fn write_sums(bundle: &Path) -> Result<PathBuf> {
         "{}.sha256sums",
         name.strip_suffix(".sh").unwrap_or(&name)
     ));
-    let unreadable = |source| BundleError::Read {
-        what: format!("`{}`", bundle.display()),
-        source,
-    };
     let mut hash = Sha256::new();
-    let mut file = File::open(bundle).map_err(unreadable)?;
-    let mut buffer = vec![0u8; 1 << 20];
-    loop {
-        let n = std::io::Read::read(&mut file, &mut buffer).map_err(unreadable)?;
-        if n == 0 {
-            break;
-        }
-        hash.update(&buffer[..n]);
-    }
-    let failed = |source| BundleError::Write {
-        path: path.clone(),
-        source,
-    };
+    each_piece(bundle, |bytes| hash.update(bytes))?;
+    let failed = failed(&path);
     let line = format!("{}  {name}\n", Sha256Hex::of(&hash.finalize()).as_str());
-    let mut sums = File::create(&path).map_err(failed)?;
-    sums.write_all(line.as_bytes()).map_err(failed)?;
+    let mut sums = File::create(&path).map_err(&failed)?;
+    sums.write_all(line.as_bytes()).map_err(&failed)?;
+    drop(failed);
     Ok(path)
 }
 

@@ -19,6 +19,7 @@ pub mod service;
 pub mod signals;
 pub mod syslog;
 pub mod uninstall;
+pub mod verify;
 
 /// What the one binary can do.
 #[derive(Debug, Parser)]
@@ -34,8 +35,10 @@ enum Door {
     Run(agent::Args),
     /// The self-hosted workspace service
     Hub(hub::Args),
-    /// Build, inspect and verify packages and bundles
+    /// Build, inspect, sign and verify packages and bundles
     Pack(pack::Args),
+    /// Is a bundle whole, and who signed it?
+    Verify(verify::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
     Admin(Words),
     /// Start, stop and ask for workspaces' services (service_control)
@@ -104,6 +107,7 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Run(args) => agent::run(args),
         Door::Hub(args) => hub::run(args),
         Door::Pack(args) => pack::run(args),
+        Door::Verify(args) => verify::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),

@@ -2,15 +2,20 @@
 
 use crate::base::files::{self, Look};
 use crate::bundle::kit::{Condition, Group, KitRule};
-use crate::bundle::{self, Bundle, Kind, Plan, Source};
+use crate::bundle::signature::TEXT_LIMIT;
+use crate::bundle::{self, Bundle, Kind, Plan, SecretKey, Source, Trust};
+use crate::cli::verify;
 use crate::out;
 use crate::package::manifest::Manifest;
 use crate::package::{self, Arch, Build, deb, rpm};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde::Serialize;
-use std::fs::File;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// Longest document that is shown, unpacked.
+const DOCUMENT_LIMIT: usize = 64 << 20;
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -27,9 +32,13 @@ enum Command {
     Deb(PackageArgs),
     /// List what a bundle holds
     Inspect(InspectArgs),
+    /// Make a pair of keys for signing: NAME.key and NAME.pub
+    Keys(KeysArgs),
     /// Write an .rpm
     Rpm(PackageArgs),
-    /// Check every byte of a bundle; exit code 1 when it is damaged
+    /// Sign a bundle; writes its .minisig and .sha256sums anew
+    Sign(SignArgs),
+    /// Check every byte of a bundle; exit code 1 when it is damaged, or not signed by --public-key
     Verify(VerifyArgs),
 }
 
@@ -50,6 +59,9 @@ struct PackageArgs {
     /// Version with revision
     #[arg(long, value_name = "VERSION", default_value_t = package::label())]
     version_label: String,
+    /// Licences of what the program was made of; put among the package's documentation
+    #[arg(long, value_name = "FILE")]
+    licences: Option<PathBuf>,
     /// Seconds since 1970 for every file and the package itself; else SOURCE_DATE_EPOCH
     #[arg(long, value_name = "SECONDS")]
     time: Option<u32>,
@@ -97,12 +109,33 @@ struct InspectArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
+    /// Print one entry of a bundle, a licence or a list of parts, and nothing else
+    #[arg(long, value_name = "ENTRY", conflicts_with = "json")]
+    show: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
 struct VerifyArgs {
     /// The bundle
     file: PathBuf,
+    /// Whose signature it must have: minisign's public key file, or its second line
+    #[arg(long, value_name = "FILE|KEY")]
+    public_key: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct SignArgs {
+    /// The bundle
+    file: PathBuf,
+    /// A secret key without password, as `minisign -G -W` or `pack keys` makes it
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct KeysArgs {
+    /// Both files' path without its ending
+    name: PathBuf,
 }
 
 /// Runs it; the number is the exit code.
@@ -114,11 +147,13 @@ pub fn run(args: Args) -> Result<u8> {
             Ok((deb::file_name(manifest, build), bytes))
         }),
         Command::Inspect(args) => inspect(&args),
+        Command::Keys(args) => keys(&args.name),
         Command::Rpm(args) => package(&args, |manifest, build| {
             let bytes = rpm::write(manifest, build, &args.binary)?;
             Ok((rpm::file_name(manifest, build), bytes))
         }),
-        Command::Verify(args) => verify(&args.file),
+        Command::Sign(args) => sign(&args),
+        Command::Verify(args) => verify(&args),
     }
 }
 
@@ -126,7 +161,11 @@ fn package(
     args: &PackageArgs,
     write: impl Fn(&Manifest, &Build) -> Result<(String, Vec<u8>)>,
 ) -> Result<u8> {
-    let manifest = Manifest::load(&args.manifest)?;
+    let mut manifest = Manifest::load(&args.manifest)?;
+    if let Some(licences) = &args.licences {
+        let path = format!("/usr/share/doc/{}/licences.txt.gz", manifest.name);
+        manifest.add_document(path, licences)?;
+    }
     let build = Build {
         arch: args.arch,
         label: &args.version_label,
@@ -226,27 +265,32 @@ fn kits(args: &BuildArgs) -> Result<Vec<Source>> {
     Ok(sources)
 }
 
-fn open(path: &Path) -> Result<Bundle> {
-    let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Bundle::open(file).with_context(|| format!("`{}`", path.display()))
-}
-
 fn inspect(args: &InspectArgs) -> Result<u8> {
     let name = args.file.to_string_lossy();
     if name.ends_with(".deb") || name.ends_with(".rpm") {
         return inspect_package(args);
     }
-    let bundle = open(&args.file)?;
+    let bundle = verify::open(&args.file)?;
+    if let Some(name) = &args.show {
+        return show(&bundle, name);
+    }
+    let trust = bundle.trust(None)?;
     if args.json {
         #[derive(Serialize)]
         struct Inspection<'a> {
             bundle: &'a bundle::Header,
             size: u64,
+            /// By which key, as the signature itself says; null when there is none.
+            signed_by: Option<String>,
             entries: &'a [bundle::Entry],
         }
         let inspection = Inspection {
             bundle: bundle.header(),
             size: bundle.size(),
+            signed_by: match trust {
+                Trust::Unchecked { by } | Trust::Signed { by, .. } => Some(by.to_string()),
+                Trust::Unsigned => None,
+            },
             entries: bundle.entries(),
         };
         out!("{}", serde_json::to_string_pretty(&inspection)?);
@@ -260,6 +304,12 @@ fn inspect(args: &InspectArgs) -> Result<u8> {
         bundle.size(),
         header.entries
     );
+    match trust {
+        Trust::Unchecked { by } | Trust::Signed { by, .. } => {
+            out!("signed by key {by} (not checked)")
+        }
+        Trust::Unsigned => out!("not signed"),
+    }
     for entry in bundle.entries() {
         let arch = entry.arch.map_or("any".to_owned(), |a| a.to_string());
         out!(
@@ -272,6 +322,19 @@ fn inspect(args: &InspectArgs) -> Result<u8> {
             entry.name
         );
     }
+    Ok(0)
+}
+
+fn show(bundle: &Bundle, name: &str) -> Result<u8> {
+    let entry = bundle
+        .entry(name)
+        .filter(|entry| matches!(entry.kind, Kind::Licence | Kind::Sbom))
+        .with_context(|| format!("no licence or list of parts `{name}` inside"))?;
+    let mut bytes = bundle.document(entry)?;
+    if name.ends_with(".gz") {
+        bytes = package::gunzip(&bytes, DOCUMENT_LIMIT).with_context(|| format!("`{name}`"))?;
+    }
+    out!("{}", String::from_utf8_lossy(&bytes).trim_end());
     Ok(0)
 }
 
@@ -291,12 +354,55 @@ fn inspect_package(args: &InspectArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn verify(path: &Path) -> Result<u8> {
-    let bundle = open(path)?;
-    bundle
-        .verify(&mut |_, _| {})
-        .with_context(|| format!("`{}`", path.display()))?;
+fn verify(args: &VerifyArgs) -> Result<u8> {
+    let what = || format!("`{}`", args.file.display());
+    let key = args.public_key.as_deref().map(verify::public_key);
+    let bundle = verify::open(&args.file)?;
+    let trust = bundle.trust(key.transpose()?.as_ref()).with_context(what)?;
+    bundle.verify(&mut |_, _| {}).with_context(what)?;
     let n = bundle.entries().len();
-    out!("{}: {n} entries, all as packed", path.display());
+    let signed = match trust {
+        Trust::Signed { by, .. } => format!("; signed by key {by}"),
+        Trust::Unsigned | Trust::Unchecked { .. } => String::new(),
+    };
+    out!(
+        "{}: {n} entries, all as packed{signed}",
+        args.file.display()
+    );
+    Ok(0)
+}
+
+fn sign(args: &SignArgs) -> Result<u8> {
+    let what = || format!("secret key `{}`", args.key.display());
+    let text = files::read(&args.key, TEXT_LIMIT)?
+        .with_context(|| format!("no such file: `{}`", args.key.display()))?;
+    let text = Zeroizing::new(String::from_utf8(text).with_context(what)?);
+    let key = SecretKey::parse(&text).with_context(what)?;
+    bundle::sign(&args.file, &key).with_context(|| format!("`{}`", args.file.display()))?;
+    let sums = bundle::write_sums(&args.file)?;
+    let sidecar = bundle::sidecar(&args.file, &key)?;
+    for written in [&args.file, &sums, &sidecar] {
+        out!("{}", written.display());
+    }
+    Ok(0)
+}
+
+fn keys(name: &Path) -> Result<u8> {
+    let secret = SecretKey::make()?;
+    let public = SecretKey::parse(&secret)?.public();
+    let with = |ending: &str| {
+        let mut path = name.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    // A key that is there may be the only one that existing hosts trust.
+    for path in [with(".key"), with(".pub")] {
+        if path.symlink_metadata().is_ok() {
+            bail!("`{}` is there already", path.display());
+        }
+    }
+    files::write_atomic(&with(".key"), secret.as_bytes(), Look::mode(0o600))?;
+    files::write_atomic(&with(".pub"), public.text().as_bytes(), Look::mode(0o644))?;
+    out!("{}", with(".pub").display());
     Ok(0)
 }

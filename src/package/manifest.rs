@@ -244,6 +244,25 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// One more file of documentation, made while building: `source` is its place on this machine,
+    /// `path`, which ends in `.gz`, the one on the host.
+    pub fn add_document(&mut self, path: String, source: &Path) -> Result<()> {
+        let source = std::path::absolute(source)?;
+        let source = source.to_str().context("a document's path is not UTF-8")?;
+        self.file.push(File {
+            source: source.to_owned(),
+            path,
+            mode: 0o644,
+            owner: root(),
+            group: root(),
+            conffile: false,
+            doc: true,
+            gzip: true,
+            formats: both(),
+        });
+        Ok(())
+    }
+
     /// Where a `source` lies on this machine.
     pub fn source(&self, source: impl AsRef<Path>) -> PathBuf {
         self.base.join(source)

@@ -172,8 +172,8 @@ fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-/// The opposite of [`gzip`], for at most `limit` bytes.
-fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>> {
+/// Unpacks gzip, for at most `limit` bytes.
+pub fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>> {
     let mut plain = Vec::new();
     flate2::read::MultiGzDecoder::new(bytes)
         .take(limit as u64 + 1)

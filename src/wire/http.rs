@@ -20,6 +20,11 @@ use url::Url;
 
 pub use crate::settings::proxy::Proxy;
 
+/// Reads an answer that has come whole; `None` when it is none. What the fuzz targets call.
+pub fn whole_answer(bytes: &[u8]) -> Option<Response> {
+    message::read_answer(bytes).ok().map(|a| a.response)
+}
+
 /// How a [`Client`] connects.
 #[derive(Debug, Clone)]
 pub struct Options {

@@ -3,6 +3,7 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 ROOT=packages
 DEB=$(find "$DIST" -maxdepth 1 -name 'omsagent_*_amd64.deb' | head -n 1)
+PARTS=$DIST/parts.x86_64
 RPM=$(find "$DIST" -maxdepth 1 -name 'omsagent-*.x86_64.rpm' | head -n 1)
 
 static() {
@@ -27,10 +28,28 @@ sums() { cd "$DIST" && sha256sum -c "$(basename "${BUNDLE%.sh}").sha256sums"; }
 sound() { "$BINARY" pack verify "$BUNDLE"; "$BINARY" pack inspect "$BUNDLE"; }
 same_twice() {
     local again=$WORK/again f; mkdir "$again"
-    for f in deb rpm; do "$BINARY" pack $f --manifest "$TOP/bundle/omsagent.toml" --binary "$BINARY" --arch x86_64 --out "$again"; done
+    for f in deb rpm; do "$BINARY" pack $f --manifest "$TOP/bundle/omsagent.toml" --binary "$BINARY" --arch x86_64 --licences "$PARTS/licences.txt" --out "$again"; done
     cmp "$DEB" "$again/${DEB##*/}"; cmp "$RPM" "$again/${RPM##*/}"
-    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$DEB" --package "$RPM" --out "$again/b.sh"
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$DEB" --package "$RPM" \
+        --licence "$PARTS/licences.txt.gz" --sbom "$PARTS/sbom.cdx.json.gz" --out "$again/b.sh"
     cmp "$BUNDLE" "$again/b.sh"
+}
+parts() {
+    "$BINARY" pack inspect "$BUNDLE" --show sbom.cdx.json.gz >"$OUT"
+    said '"bomFormat": "CycloneDX"'; said 'pkg:cargo/rustls@'; said '"name": "sqlite"'
+    "$BINARY" pack inspect "$BUNDLE" --show licences.txt.gz >"$OUT"
+    said '^rustls [0-9.]*: '; said 'Permission is hereby granted'
+    dpkg-deb --fsys-tarfile "$DEB" | tar -xO ./usr/share/doc/omsagent/licences.txt.gz | gunzip | cmp - "$PARTS/licences.txt"
+}
+signed() {
+    local own=$WORK/signed.sh
+    "$BINARY" pack keys "$WORK/own"; cp "$BUNDLE" "$own"
+    "$BINARY" pack sign --key "$WORK/own.key" "$own"
+    "$BINARY" verify --public-key "$WORK/own.pub" "$own" | tee "$OUT"; said 'signed by key'
+    cmp -s "$BUNDLE" "$own" && return 1
+    [ -z "$(command -v minisign)" ] || minisign -Vm "$own" -p "$WORK/own.pub"
+    printf x | dd of="$own" bs=1 seek=100000 conv=notrunc status=none
+    no "$BINARY" verify --public-key "$WORK/own.pub" "$own"
 }
 stub_is_clean() {
     head -c 8192 "$BUNDLE" | sed 's/\x0.*//' >"$WORK/stub.sh"
@@ -46,5 +65,7 @@ case_ 'lintian: no errors' lint_deb
 case_ 'rpmlint: no errors' lint_rpm
 case_ 'sha256sums' sums
 case_ 'pack verify, pack inspect' sound
+case_ 'list of parts and licences inside' parts
+case_ 'signed, and checked with our tool and minisign' signed
 case_ 'the same bytes a second time' same_twice
 case_ 'the stub is clean POSIX sh' stub_is_clean

@@ -23,6 +23,9 @@ pub const PAYLOAD_LIMIT: usize = 1 << 20;
 /// A frame that has grown this large is closed.
 pub const CLOSE_AT: usize = 64 << 10;
 
+/// No queue gets as far as this; a number beyond it is damage, and counting on from it would overflow.
+pub const SEQ_LIMIT: u64 = 1 << 63;
+
 const MAGIC: [u8; 4] = *b"OMSF";
 static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
@@ -164,7 +167,8 @@ impl Head {
         let names = head.names.iter().map(|&n| usize::from(n)).sum();
         let sound = bytes[0..4] == MAGIC
             && (names..=PAYLOAD_LIMIT).contains(&head.length)
-            && head.count > 0;
+            && head.count > 0
+            && head.seq < SEQ_LIMIT;
         sound.then_some(head)
     }
 

@@ -9,7 +9,7 @@
 pub mod frame;
 mod mark;
 mod recovery;
-mod segment;
+pub mod segment;
 
 use anyhow::{Context, Result, bail};
 use frame::{Frame, Kind};
@@ -288,7 +288,7 @@ impl Queue {
                 }
                 Err(e) => return Err(e),
             };
-            while let Some(read) = reader.next()? {
+            while let Some(read) = reader.next_frame()? {
                 let fits = batch.items.len() + read.items.len() < limit && batch.kind == read.kind;
                 if batch.count > 0 && !fits {
                     batch.end.offset = read.at;

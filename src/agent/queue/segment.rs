@@ -18,7 +18,8 @@ pub fn path(dir: &Path, id: u64) -> PathBuf {
 /// The number in a segment's file name.
 pub fn id_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg").filter(|d| d.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok()
+    let id = u64::from_str_radix(digits, 16).ok();
+    id.filter(|id| *id < frame::SEQ_LIMIT)
 }
 
 /// Walks over the frames of a segment.
@@ -57,7 +58,7 @@ impl Reader {
     }
 
     /// The next sound frame, `None` at the end.
-    pub fn next(&mut self) -> io::Result<Option<Read<'_>>> {
+    pub fn next_frame(&mut self) -> io::Result<Option<Read<'_>>> {
         loop {
             if self.offset >= self.end {
                 return Ok(None);
@@ -139,7 +140,7 @@ pub fn measure(path: &Path, end: u64) -> io::Result<Extent> {
         valid: MARK.len() as u64,
         next_seq: None,
     };
-    while let Some(read) = reader.next()? {
+    while let Some(read) = reader.next_frame()? {
         extent.next_seq = Some(read.head.seq + 1);
         extent.valid = read.at + (HEAD + read.head.length) as u64;
     }

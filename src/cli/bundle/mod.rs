@@ -10,10 +10,11 @@ mod manner;
 pub mod progress;
 mod session;
 
-use crate::bundle::{Bundle, RUNNER_NAME};
+use crate::bundle::{Bundle, BundleError, RUNNER_NAME, Trust, signature};
 use crate::cli::admin;
 use crate::cli::report::{self, Console};
 use crate::cli::signals;
+use crate::cli::verify;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions::{self, Delivery};
@@ -123,7 +124,14 @@ fn open_bundle() -> Result<Bundle, String> {
     let file = File::open(BUNDLE_FD).map_err(|e| {
         format!("cannot read the bundle: {e}; start it as `sh omsagent-....universal.x64.sh`")
     })?;
-    Bundle::open(file).map_err(|e| format!("{e}; download it again"))
+    Bundle::open(file)
+        .and_then(|bundle| trust(&bundle).map(|_| bundle))
+        .map_err(|e| format!("{e}; download it again"))
+}
+
+/// Who made it: a release takes only what its own key has signed.
+fn trust(bundle: &Bundle) -> Result<Trust, BundleError> {
+    bundle.trust(signature::built_in()?.as_ref())
 }
 
 fn work(
@@ -334,6 +342,9 @@ fn put_in_place(
     if let Err(e) = verified {
         err!("error\t{e}; nothing was changed; download it again");
         return 2;
+    }
+    if let Some(line) = trust(&bundle).ok().as_ref().and_then(verify::doubt) {
+        err!("{line}");
     }
     let dry_run = session.facts.dry_run;
     if dry_run || session.wants_plan() {

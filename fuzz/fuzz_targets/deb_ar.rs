@@ -1,0 +1,8 @@
+//! A .deb from anywhere.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    omsagent_fuzz::as_file(bytes, |file| {
+        let _ = omsagent::package::deb::identify(file);
+    });
+});

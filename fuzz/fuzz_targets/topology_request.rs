@@ -1,0 +1,9 @@
+//! What an agent sends to the hub.
+#![no_main]
+use omsagent::wire::topology::TopologyRequest;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Ok(read) = TopologyRequest::parse(bytes) {
+        assert!(TopologyRequest::parse(read.to_xml().as_bytes()).is_ok());
+    }
+});
