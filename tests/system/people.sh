@@ -45,7 +45,7 @@ TOML
     case $log in /var/lib/omsagent/log/bundle-*.log) ;; *) wrong "the log is $log";; esac
     equal "$(sh_ $name "stat -c '%a %U' $log")" '600 root' 'look of the log'
     sh_ $name "cat $log" >"$WORK/log"
-    said '----- Installing package: omsagent' "$WORK/log"; said 'Unpacking omsagent' "$WORK/log"; said 'ended with code 100' "$WORK/log"
+    said '----- Installing package: omsagent' "$WORK/log"; said '(Unpacking omsagent|Updating / installing)' "$WORK/log"; said 'ended with code 100' "$WORK/log"
     no grep -qF "$(cat "$WORK/k/key")" "$WORK/log" "$OUT" "$OUT.json"
 }
 again() {
