@@ -205,6 +205,8 @@ pub fn onboard(
     request: OnboardingRequest,
     report: &mut dyn Report,
 ) -> Result<bool, Broken> {
+    // What a run killed in the middle of a rename left, also where the package's steps are skipped.
+    product::sweep(host);
     let id = request.id.clone();
     if onboarding::is_running_as_asked(host, &request) {
         report.line(&format!(

@@ -68,7 +68,7 @@ pub fn configure_plan(host: &Host) -> Plan {
 }
 
 /// Folders where a killed run may have left a file under a name that is not final.
-fn sweep(host: &Host) {
+pub(super) fn sweep(host: &Host) {
     let layout = &host.layout;
     let fixed = [
         "/etc",
