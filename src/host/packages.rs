@@ -192,9 +192,10 @@ pub fn installed_version(host: &Host, name: &str) -> anyhow::Result<Option<Strin
 
 /// Did the tool fail because another one holds the package database? Then waiting helps.
 pub fn lock_held(outcome: &Outcome) -> bool {
+    // Newer dpkgs name the holder's program where older ones say `another process`.
     const SIGNS: [&str; 4] = [
-        "lock was locked by another process",
-        "status database is locked by another process",
+        "lock was locked by ",
+        "status database is locked by ",
         "unable to lock dpkg status database",
         "can't create transaction lock",
     ];
@@ -345,6 +346,9 @@ mod tests {
         };
         let dpkg = "dpkg: error: dpkg frontend lock was locked by another process with pid 42";
         assert!(lock_held(&outcome(2, dpkg)));
+        let of_debian_13 =
+            "dpkg: error: dpkg frontend lock was locked by /usr/bin/dpkg process with pid 1759";
+        assert!(lock_held(&outcome(2, of_debian_13)));
         assert!(lock_held(&outcome(
             1,
             "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)"

@@ -296,6 +296,14 @@ impl Step for InstallPackage {
         let outcome = patiently(report, |output| manager.install(&file, how, output));
         let _ = std::fs::remove_file(&file);
         let outcome = outcome?;
+        // An orphan of a killed run may have finished it while its lock was waited for.
+        let ours = || {
+            Ok::<_, anyhow::Error>(manager.installed_version(PACKAGE)? == Some(release::version()))
+        };
+        if !outcome.ok() && !self.force && self.installed.is_none() && ours()? {
+            report.line(&format!("Package {PACKAGE} was installed meanwhile."));
+            return Ok(());
+        }
         if !outcome.ok() {
             let verb = match kind {
                 Installing::Add => "install",

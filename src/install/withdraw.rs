@@ -93,7 +93,8 @@ fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report
         Depth::Purge => manager.purge(PACKAGE, output),
     })
     .with_context(|| format!("cannot remove package {PACKAGE}"))?;
-    if !outcome.ok() {
+    // Somebody else may have removed it while the lock was waited for.
+    if !outcome.ok() && ask(manager, PACKAGE)? != Known::Nothing {
         anyhow::bail!(
             "package {PACKAGE} could not be removed: {} said {} (status {})",
             manager.program(),
