@@ -22,6 +22,7 @@ use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::kits;
+use crate::install::preflight::{self, Weight};
 use crate::install::product;
 use crate::install::release;
 use crate::install::withdraw::Depth;
@@ -34,12 +35,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// The descriptor on which the stub leaves the bundle open.
 const BUNDLE_FD: &str = "/proc/self/fd/8";
-/// How long another change of the host is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Exit code of `--detailed-exitcode` when the host was changed.
 pub const CHANGED: u8 = 100;
@@ -141,6 +139,9 @@ fn work(
     runner: &RunnerFolder,
     session: &mut Session,
 ) -> End {
+    if let Some(time) = request.lock_timeout {
+        lock::be_patient(time);
+    }
     session.facts.mode = Some(request.mode);
     session.facts.dry_run = request.dry_run;
     if session.wants_facts() {
@@ -247,7 +248,7 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     }
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
-    let done = lock::take(&host.layout, LOCK_PATIENCE)
+    let done = lock::take(&host.layout, lock::patience())
         .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     let same = Traces::of(host) == before;
     let (code, state) = match done {
@@ -347,6 +348,9 @@ fn put_in_place(
         err!("{line}");
     }
     let dry_run = session.facts.dry_run;
+    if let Some(code) = pre_flight(host, &bundle, runner, &order) {
+        return code;
+    }
     if dry_run || session.wants_plan() {
         match deploy::preview(host, &bundle, runner.path(), &order) {
             Ok(lines) => session.plan(lines),
@@ -363,7 +367,7 @@ fn put_in_place(
     if let Some(code) = session.confirm() {
         return code;
     }
-    let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
+    let _lock = match lock::take(&host.layout, lock::patience()) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");
@@ -426,6 +430,48 @@ fn put_in_place(
         0 => kits::run_all(host, &bundle, runner.path(), how, &mut Console),
         code => code,
     }
+}
+
+/// Everything that would go wrong, before the first change. `Some`: the run ends with that code.
+fn pre_flight(
+    host: &Host,
+    bundle: &Rc<Bundle>,
+    runner: &RunnerFolder,
+    order: &Order,
+) -> Option<u8> {
+    let plan = deploy::package_plan(host, bundle, runner.path(), order);
+    if let Ok(plan) = &plan
+        && plan.preview().is_ok_and(|steps| {
+            steps
+                .iter()
+                .all(|(step, pending)| !pending || !step.contains(" package "))
+        })
+    {
+        return None; // the packages are in place: nothing of this is needed
+    }
+    let findings = preflight::look(&preflight::Plans {
+        host,
+        bundle,
+        scratch: runner.path(),
+        onboards: order.onboarding.is_some(),
+        force: order.force,
+    });
+    let code = preflight::verdict(&findings, order.force);
+    for finding in &findings {
+        match finding.weight {
+            Weight::Error(_) => err!("error\t{}", finding.text),
+            Weight::Caution(_) if !order.force => err!("error\t{}", finding.text),
+            _ => err!("warning\t{}", finding.text),
+        }
+    }
+    let code = match plan {
+        Err(e) => code.or_else(|| Some(fail(&e))),
+        Ok(_) => code,
+    };
+    if code.is_some() && !findings.is_empty() {
+        err!("error\tNothing was changed.");
+    }
+    code
 }
 
 fn not_onboarded() -> &'static str {
