@@ -7,6 +7,7 @@ mod interactive;
 mod json;
 pub mod log;
 mod manner;
+mod preflight;
 pub mod progress;
 mod session;
 
@@ -22,7 +23,6 @@ use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::kits;
-use crate::install::preflight::{self, Weight};
 use crate::install::product;
 use crate::install::release;
 use crate::install::withdraw::Depth;
@@ -348,7 +348,7 @@ fn put_in_place(
         err!("{line}");
     }
     let dry_run = session.facts.dry_run;
-    if let Some(code) = pre_flight(host, &bundle, runner, &order) {
+    if let Some(code) = preflight::tell(host, &bundle, runner.path(), &order) {
         return code;
     }
     if dry_run || session.wants_plan() {
@@ -430,48 +430,6 @@ fn put_in_place(
         0 => kits::run_all(host, &bundle, runner.path(), how, &mut Console),
         code => code,
     }
-}
-
-/// Everything that would go wrong, before the first change. `Some`: the run ends with that code.
-fn pre_flight(
-    host: &Host,
-    bundle: &Rc<Bundle>,
-    runner: &RunnerFolder,
-    order: &Order,
-) -> Option<u8> {
-    let plan = deploy::package_plan(host, bundle, runner.path(), order);
-    if let Ok(plan) = &plan
-        && plan.preview().is_ok_and(|steps| {
-            steps
-                .iter()
-                .all(|(step, pending)| !pending || !step.contains(" package "))
-        })
-    {
-        return None; // the packages are in place: nothing of this is needed
-    }
-    let findings = preflight::look(&preflight::Plans {
-        host,
-        bundle,
-        scratch: runner.path(),
-        onboards: order.onboarding.is_some(),
-        force: order.force,
-    });
-    let code = preflight::verdict(&findings, order.force);
-    for finding in &findings {
-        match finding.weight {
-            Weight::Error(_) => err!("error\t{}", finding.text),
-            Weight::Caution(_) if !order.force => err!("error\t{}", finding.text),
-            _ => err!("warning\t{}", finding.text),
-        }
-    }
-    let code = match plan {
-        Err(e) => code.or_else(|| Some(fail(&e))),
-        Ok(_) => code,
-    };
-    if code.is_some() && !findings.is_empty() {
-        err!("error\tNothing was changed.");
-    }
-    code
 }
 
 fn not_onboarded() -> &'static str {
