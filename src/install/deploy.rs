@@ -125,11 +125,11 @@ pub fn deploy(
     order: Order,
     report: &mut dyn Report,
 ) -> Result<bool, DeployError> {
-    let mut plan = package_plan(host, &bundle, scratch, &order)?;
-    let upgrade = Upgrade::of(host)?;
-    let verdict = upgrade
-        .as_ref()
-        .map(|upgrade| upgrade.watch(host, &mut plan));
+    let Prepared {
+        plan,
+        upgrade,
+        verdict,
+    } = prepare(host, &bundle, scratch, &order)?;
     let mut journal = Journal::at(&product::records(&host.layout));
     let mut changed = plan
         .run(&mut journal, report)
@@ -141,7 +141,7 @@ pub fn deploy(
             None => DeployError::Package(went_back(host, upgrade.as_ref(), broken)),
         })?
         .changed;
-    if let Some(unhealthy) = verdict.and_then(|verdict| verdict.take()) {
+    if let Some(unhealthy) = verdict.take() {
         return Err(DeployError::Package(anyhow::anyhow!(
             "{unhealthy}. No package file of the version before is kept on this host, so {} stays",
             release::version()
@@ -166,29 +166,25 @@ struct Upgrade {
 
 impl Upgrade {
     /// `None`: nothing older is there.
-    fn of(host: &Host) -> Result<Option<Upgrade>, DeployError> {
-        let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
-        let installed = manager.installed_version(PACKAGE);
-        let Some(from) = installed.map_err(DeployError::Package)? else {
+    fn of(host: &Host, manager: PackageManager, installed: Option<&str>) -> Result<Option<Self>> {
+        let Some(from) = installed else {
             return Ok(None);
         };
-        if !is_older(&from).map_err(DeployError::Package)? {
-            return Ok(None);
-        }
-        let kept = Keep::of(&host.layout).find(PACKAGE, &from, manager);
-        Ok(Some(Upgrade {
+        Ok(is_older(from)?.then(|| Upgrade {
+            from: from.to_owned(),
             running: health::running(host),
-            can_go_back: kept.is_some(),
-            from,
+            can_go_back: Keep::of(&host.layout)
+                .find(PACKAGE, from, manager)
+                .is_some(),
         }))
     }
+}
 
-    /// Adds the step that looks whether the new agent lives.
-    fn watch(&self, host: &Host, plan: &mut Plan) -> Verdict {
-        let (step, verdict) = HealthCheck::new(host, self.running.clone(), self.can_go_back);
-        plan.push(step);
-        verdict
-    }
+/// The steps of the packages, and what holds for them together.
+struct Prepared {
+    plan: Plan,
+    upgrade: Option<Upgrade>,
+    verdict: Verdict,
 }
 
 /// Is that version older than ours, or one that cannot be compared?
@@ -234,13 +230,22 @@ fn with_left_behind(broken: Broken) -> anyhow::Error {
     anyhow::anyhow!("{:#}; not taken back: {left}", broken.source)
 }
 
-/// The steps up to the installed package.
+/// The steps up to the installed package, and to its running agent when that is an upgrade.
 pub fn package_plan(
     host: &Host,
     bundle: &Rc<Bundle>,
     scratch: &Path,
     order: &Order,
 ) -> Result<Plan, DeployError> {
+    Ok(prepare(host, bundle, scratch, order)?.plan)
+}
+
+fn prepare(
+    host: &Host,
+    bundle: &Rc<Bundle>,
+    scratch: &Path,
+    order: &Order,
+) -> Result<Prepared, DeployError> {
     let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
     let entry = package_for(bundle, host)?.clone();
     let ask = |name| manager.installed_version(name);
@@ -253,6 +258,7 @@ pub fn package_plan(
         }
     }
     let installed = ask(PACKAGE).map_err(DeployError::Package)?;
+    let upgrade = Upgrade::of(host, manager, installed.as_deref()).map_err(DeployError::Package)?;
     let delivery = Delivery {
         host,
         bundle,
@@ -283,7 +289,17 @@ pub fn package_plan(
         applied: false,
     });
     plan.append(after);
-    Ok(plan)
+    let mut verdict = Verdict::default();
+    if let Some(upgrade) = &upgrade {
+        let (step, found) = HealthCheck::new(host, upgrade.running.clone(), upgrade.can_go_back);
+        plan.push(step);
+        verdict = found;
+    }
+    Ok(Prepared {
+        plan,
+        upgrade,
+        verdict,
+    })
 }
 
 /// Onboards, unless the workspace's agent is running already. True when the host was changed.
@@ -435,12 +451,6 @@ pub fn preview(
     let mut lines = package_plan(host, bundle, scratch, order)?
         .preview()
         .map_err(DeployError::Internal)?;
-    if let Some(upgrade) = Upgrade::of(host)?
-        && !upgrade.running.is_empty()
-    {
-        let (step, _) = HealthCheck::new(host, upgrade.running, upgrade.can_go_back);
-        lines.push((step.describe(), true));
-    }
     lines.extend(
         product::configure_plan(host)
             .preview()

@@ -22,7 +22,7 @@ state() {
 # holding LOCK SECONDS COMMAND...: while a process has that lock.
 holding() {
     local lock=$1 seconds=$2; shift 2
-    sh_ $name "setsid perl -e 'open(F, \"+<\", \$ARGV[0]) or die; fcntl(F, 6, pack(\"s s x4 q q l x4\", 1, 0, 0, 0, 0)) or die; sleep \$ARGV[1]' $lock $seconds >/dev/null 2>&1 </dev/null & echo \$! >/run/holder; sleep 0.3"
+    sh_ $name "setsid perl -e 'open(F, \"+<\", \$ARGV[0]) or die; \$l = pack(\"s s x4 q q l x4\", 1, 0, 0, 0, 0); fcntl(F, 6, \$l) or die; sleep \$ARGV[1]' $lock $seconds >/dev/null 2>&1 </dev/null & echo \$! >/run/holder; sleep 0.3; kill -0 \$(cat /run/holder)"
     "$@"
     sh_ $name 'kill "$(cat /run/holder)" 2>/dev/null; true'
 }
