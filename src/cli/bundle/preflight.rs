@@ -3,7 +3,7 @@
 use crate::bundle::Bundle;
 use crate::err;
 use crate::host::Host;
-use crate::install::deploy::{self, Order};
+use crate::install::deploy::{self, DeployError, Order};
 use crate::install::preflight::{Plans, Weight, look, verdict};
 use std::path::Path;
 use std::rc::Rc;
@@ -36,7 +36,9 @@ pub(super) fn tell(host: &Host, bundle: &Rc<Bundle>, scratch: &Path, order: &Ord
         }
     }
     let code = match plan {
-        Err(e) => code.or_else(|| Some(super::fail(&e))),
+        // The one that names the processor says it better.
+        Err(DeployError::WrongKind { .. }) if code == Some(6) => code,
+        Err(e) => Some(super::fail(&e)),
         Ok(_) => code,
     };
     if code.is_some() && !findings.is_empty() {
