@@ -16,9 +16,6 @@ use crate::{err, out};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 struct Words {
@@ -138,7 +135,7 @@ fn perform(host: &Host, words: Words) -> u8 {
 }
 
 fn locked(host: &Host, work: impl FnOnce(&Host) -> u8) -> u8 {
-    match lock::take(&host.layout, LOCK_PATIENCE) {
+    match lock::take(&host.layout, lock::patience()) {
         Ok(_lock) => work(host),
         Err(e) => {
             err!("error\t{e:#}");

@@ -10,9 +10,6 @@ use crate::install::product;
 use crate::plan::lock;
 use anyhow::{Result, bail};
 use std::ffi::OsString;
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// `postinst|prerm` and the script's own arguments; for rpm the first of them is `rpm`.
 pub fn run(words: &[OsString]) -> Result<u8> {
@@ -22,7 +19,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
         ["postinst", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
         ["postinst", abort, ..] if abort.starts_with("abort-") => configure(&host),
         ["prerm", "rpm", "0"] | ["prerm", "remove", ..] => {
-            let _lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+            let _lock = lock::take(&host.layout, lock::patience())?;
             let made = product::made(&host.layout).unwrap_or_default();
             product::withdraw(&host, &made, &mut Console);
             Ok(0)
@@ -34,7 +31,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
 }
 
 fn configure(host: &Host) -> Result<u8> {
-    let lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+    let lock = lock::take(&host.layout, lock::patience())?;
     // Somebody who held the lock may have removed the package while we waited.
     if !host.layout.bin().join("omsagent").exists() {
         bail!("package omsagent was removed meanwhile");

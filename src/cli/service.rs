@@ -12,9 +12,6 @@ use crate::workspace;
 use crate::{err, out};
 use anyhow::Result;
 use std::ffi::OsString;
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 const USAGE: &str = "usage: service_control start|stop|restart|reload|enable|disable [workspace id]
        service_control is-running [workspace id]     exit status 1: running, 0: not running
@@ -93,7 +90,7 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
         return 0;
     }
     // A package that is just being removed must not find its services registered again.
-    let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
+    let _lock = match lock::take(&host.layout, lock::patience()) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");

@@ -10,9 +10,6 @@ use crate::plan::lock;
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs configure_syslog.sh with the words after its name.
 pub fn run(words: &[OsString]) -> u8 {
@@ -43,7 +40,7 @@ pub fn run(words: &[OsString]) -> u8 {
     };
     let done = match doing {
         "restart" => job(&host, daemon),
-        _ => lock::take(&host.layout, LOCK_PATIENCE).and_then(|_lock| job(&host, daemon)),
+        _ => lock::take(&host.layout, lock::patience()).and_then(|_lock| job(&host, daemon)),
     };
     match done {
         Ok(()) => 0,

@@ -138,6 +138,28 @@ impl PackageManager {
         }
     }
 
+    /// Installs a package file over the same or a newer version.
+    pub fn install_earlier(
+        self,
+        path: &Path,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Outcome, CommandError> {
+        self.install_earlier_command(path).run_with(output)
+    }
+
+    fn install_earlier_command(self, path: &Path) -> Command {
+        match self {
+            // Without `--refuse-downgrade` dpkg lets any version replace any other.
+            PackageManager::Dpkg => {
+                dpkg().args(["--force-confold", "--force-confdef", "--install"])
+            }
+            PackageManager::Rpm => Command::new("rpm")
+                .args(["--upgrade", "--oldpackage", "--replacepkgs"])
+                .timeout(PATIENCE),
+        }
+        .arg(path)
+    }
+
     /// Removes a package; dpkg keeps its configuration files.
     pub fn remove(
         self,
@@ -314,6 +336,18 @@ mod tests {
         assert_eq!(
             shown(Rpm, how(Upgrade, true, true)),
             "rpm --upgrade --force --nodigest --nofiledigest /t/a.pkg"
+        );
+        let earlier = |manager: PackageManager| {
+            let command = manager.install_earlier_command(Path::new("/t/a.pkg"));
+            command.display()
+        };
+        assert_eq!(
+            earlier(Dpkg),
+            "dpkg --force-confold --force-confdef --install /t/a.pkg"
+        );
+        assert_eq!(
+            earlier(Rpm),
+            "rpm --upgrade --oldpackage --replacepkgs /t/a.pkg"
         );
     }
 

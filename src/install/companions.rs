@@ -1,17 +1,17 @@
 //! The packages beside omsagent that a bundle may hold: omi and scx before it, omsconfig after it
 //! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
 
+use super::keep::{self, Coming, Keep, Leaving};
 use super::patience::patiently;
 use super::release::PACKAGE;
 use crate::base::command::Command;
-use crate::base::files;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::{Plan, Report, Step};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -107,7 +107,11 @@ pub struct Delivery<'a> {
 }
 
 /// Steps for the packages that come before omsagent, and for those after it.
-pub fn plans(delivery: &Delivery<'_>, manager: PackageManager) -> Result<(Plan, Plan)> {
+pub fn plans(
+    delivery: &Delivery<'_>,
+    manager: PackageManager,
+    keep: &Keep,
+) -> Result<(Plan, Plan)> {
     let (mut before, mut after) = (Plan::new(), Plan::new());
     for (name, entry) in packages(delivery.bundle, manager, &delivery.host.arch) {
         if name == PACKAGE {
@@ -128,6 +132,7 @@ pub fn plans(delivery: &Delivery<'_>, manager: PackageManager) -> Result<(Plan, 
             bundle: delivery.bundle.clone(),
             entry: entry.clone(),
             name: name.to_owned(),
+            keep: keep.clone(),
             scratch: delivery.scratch.to_owned(),
             installed,
             foreign,
@@ -224,6 +229,7 @@ struct InstallCompanion {
     bundle: Rc<Bundle>,
     entry: Entry,
     name: String,
+    keep: Keep,
     scratch: PathBuf,
     installed: Option<String>,
     /// Microsoft's omi or scx.
@@ -307,17 +313,22 @@ impl Step for InstallCompanion {
                 self.name
             ));
         }
-        let file = self.scratch.join(&self.entry.name);
-        self.bundle.extract(&self.entry, &file, 0o644)?;
+        let coming = Coming {
+            name: &self.name,
+            manager: self.manager,
+            before: self.installed.as_deref(),
+            scratch: &self.scratch,
+        };
         self.applied = true;
+        let file = self
+            .keep
+            .deliver(&self.bundle, &self.entry, &coming, report)?;
         let how = How {
             kind,
             force: self.force,
             no_digest: self.no_digest,
         };
-        let outcome = patiently(report, |said| self.manager.install(&file, how, said));
-        files::remove(&file)?;
-        let outcome = outcome?;
+        let outcome = patiently(report, |said| self.manager.install(file.path(), how, said))?;
         if !outcome.ok() {
             let verb = match kind {
                 Installing::Add => "install",
@@ -344,20 +355,15 @@ impl Step for InstallCompanion {
         if !self.applied {
             return Ok(());
         }
-        let name = self.name.as_str();
-        let there = self.manager.installed_version(name)?;
-        if there == self.installed && there.is_some() {
-            return Ok(()); // the tool refused before it did anything
-        }
-        if let Some(version) = &self.installed {
-            bail!("package {name} cannot be set back to {version}: install that version again");
-        }
-        let outcome = patiently(report, |said| self.manager.purge(name, said))?;
-        if outcome.ok() || self.manager.installed_version(name)?.is_none() {
-            return Ok(());
-        }
-        let why = outcome.last_line();
-        bail!("package {name} could not be taken away again: {why}")
+        let (name, before) = (self.name.as_str(), self.installed.as_deref());
+        keep::go_back(
+            &self.keep,
+            self.manager,
+            name,
+            before,
+            Leaving::Purge,
+            report,
+        )
     }
 }
 

@@ -2,10 +2,13 @@
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
 use super::companions::{self, Delivery};
+use super::health::{self, HealthCheck, Unhealthy, Verdict};
+use super::keep::{self, Coming, Keep, Leaving};
 use super::kits;
 use super::patience::patiently;
 use super::product;
 use super::release::{self, PACKAGE};
+use crate::base::ids::WorkspaceId;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
@@ -122,7 +125,11 @@ pub fn deploy(
     order: Order,
     report: &mut dyn Report,
 ) -> Result<bool, DeployError> {
-    let plan = package_plan(host, &bundle, scratch, &order)?;
+    let Prepared {
+        plan,
+        upgrade,
+        verdict,
+    } = prepare(host, &bundle, scratch, &order)?;
     let mut journal = Journal::at(&product::records(&host.layout));
     let mut changed = plan
         .run(&mut journal, report)
@@ -131,14 +138,87 @@ pub fn deploy(
                 code,
                 source: with_left_behind(broken),
             },
-            None => DeployError::Package(with_left_behind(broken)),
+            None => DeployError::Package(went_back(host, upgrade.as_ref(), broken)),
         })?
         .changed;
+    if let Some(unhealthy) = verdict.take() {
+        return Err(DeployError::Package(anyhow::anyhow!(
+            "{unhealthy}. No package file of the version before is kept on this host, so {} stays",
+            release::version()
+        )));
+    }
+    if changed {
+        Keep::of(&host.layout).trim();
+    }
     if let Some(request) = order.onboarding {
         changed |=
             onboard(host, request, report).map_err(|broken| DeployError::Onboarding { broken })?;
     }
     Ok(changed)
+}
+
+/// An older omsagent that is about to be replaced, and what ran of it.
+struct Upgrade {
+    from: String,
+    running: Vec<WorkspaceId>,
+    can_go_back: bool,
+}
+
+impl Upgrade {
+    /// `None`: nothing older is there.
+    fn of(host: &Host, manager: PackageManager, installed: Option<&str>) -> Result<Option<Self>> {
+        let Some(from) = installed else {
+            return Ok(None);
+        };
+        Ok(is_older(from)?.then(|| Upgrade {
+            from: from.to_owned(),
+            running: health::running(host),
+            can_go_back: Keep::of(&host.layout)
+                .find(PACKAGE, from, manager)
+                .is_some(),
+        }))
+    }
+}
+
+/// The steps of the packages, and what holds for them together.
+struct Prepared {
+    plan: Plan,
+    upgrade: Option<Upgrade>,
+    verdict: Verdict,
+}
+
+/// Is that version older than ours, or one that cannot be compared?
+fn is_older(installed: &str) -> Result<bool> {
+    let ours = Version::parse(&release::version())?;
+    // What cannot be read cannot be older than us for certain: let the tool decide.
+    Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
+}
+
+/// The error of an upgrade that was taken back: after an agent that was not healthy it says what
+/// is there now, as it was asked for, not as it should be.
+fn went_back(host: &Host, upgrade: Option<&Upgrade>, broken: Broken) -> anyhow::Error {
+    let unhealthy = broken.source.is::<Unhealthy>();
+    let text = with_left_behind(broken);
+    let Some(upgrade) = upgrade.filter(|_| unhealthy) else {
+        return text;
+    };
+    let from = &upgrade.from;
+    let there = host.packages.map(|m| m.installed_version(PACKAGE));
+    let there = there.and_then(Result::ok).flatten();
+    if !there
+        .as_deref()
+        .is_some_and(|there| keep::same(there, from))
+    {
+        let there = there.as_deref().unwrap_or("not installed");
+        return anyhow::anyhow!("{text:#}. omsagent {from} is NOT back: omsagent is {there}");
+    }
+    let down = health::not_running(host, &upgrade.running);
+    if down.is_empty() {
+        anyhow::anyhow!("{text:#}. omsagent {from} is back and its agents run")
+    } else {
+        let down = down.join(", ");
+        anyhow::anyhow!("{text:#}. omsagent {from} is back, but does not run for {down}")
+    }
 }
 
 /// One error that says what could not be taken back, too.
@@ -150,13 +230,22 @@ fn with_left_behind(broken: Broken) -> anyhow::Error {
     anyhow::anyhow!("{:#}; not taken back: {left}", broken.source)
 }
 
-/// The steps up to the installed package.
+/// The steps up to the installed package, and to its running agent when that is an upgrade.
 pub fn package_plan(
     host: &Host,
     bundle: &Rc<Bundle>,
     scratch: &Path,
     order: &Order,
 ) -> Result<Plan, DeployError> {
+    Ok(prepare(host, bundle, scratch, order)?.plan)
+}
+
+fn prepare(
+    host: &Host,
+    bundle: &Rc<Bundle>,
+    scratch: &Path,
+    order: &Order,
+) -> Result<Prepared, DeployError> {
     let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
     let entry = package_for(bundle, host)?.clone();
     let ask = |name| manager.installed_version(name);
@@ -169,6 +258,7 @@ pub fn package_plan(
         }
     }
     let installed = ask(PACKAGE).map_err(DeployError::Package)?;
+    let upgrade = Upgrade::of(host, manager, installed.as_deref()).map_err(DeployError::Package)?;
     let delivery = Delivery {
         host,
         bundle,
@@ -176,7 +266,9 @@ pub fn package_plan(
         force: order.force,
         no_digest: order.no_digest,
     };
-    let (before, after) = companions::plans(&delivery, manager).map_err(DeployError::Package)?;
+    let keep = Keep::of(&host.layout);
+    let (before, after) =
+        companions::plans(&delivery, manager, &keep).map_err(DeployError::Package)?;
     let mut plan = Plan::new();
     plan.append(before);
     if order.onboarding.is_some() {
@@ -188,6 +280,7 @@ pub fn package_plan(
         manager,
         bundle: bundle.clone(),
         entry,
+        keep,
         scratch: scratch.to_owned(),
         installed,
         settings_kept: host.layout.etc().exists(),
@@ -196,7 +289,17 @@ pub fn package_plan(
         applied: false,
     });
     plan.append(after);
-    Ok(plan)
+    let mut verdict = Verdict::default();
+    if let Some(upgrade) = &upgrade {
+        let (step, found) = HealthCheck::new(host, upgrade.running.clone(), upgrade.can_go_back);
+        plan.push(step);
+        verdict = found;
+    }
+    Ok(Prepared {
+        plan,
+        upgrade,
+        verdict,
+    })
 }
 
 /// Onboards, unless the workspace's agent is running already. True when the host was changed.
@@ -229,6 +332,7 @@ struct InstallPackage {
     manager: PackageManager,
     bundle: Rc<Bundle>,
     entry: Entry,
+    keep: Keep,
     scratch: PathBuf,
     installed: Option<String>,
     /// Settings and keys of an earlier installation are there.
@@ -240,12 +344,7 @@ struct InstallPackage {
 
 impl InstallPackage {
     fn is_newer(&self) -> Result<bool> {
-        let Some(installed) = &self.installed else {
-            return Ok(true);
-        };
-        let ours = Version::parse(&release::version())?;
-        // What cannot be read cannot be older than us for certain: let the tool decide.
-        Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
+        self.installed.as_deref().map_or(Ok(true), is_older)
     }
 }
 
@@ -282,20 +381,23 @@ impl Step for InstallPackage {
                 Installing::Upgrade
             }
         };
-        let file = self
-            .scratch
-            .join(format!("{base}.{}", self.manager.suffix()));
-        self.bundle.extract(&self.entry, &file, 0o644)?;
+        let coming = Coming {
+            name: PACKAGE,
+            manager: self.manager,
+            before: self.installed.as_deref(),
+            scratch: &self.scratch,
+        };
         self.applied = true;
+        let file = self
+            .keep
+            .deliver(&self.bundle, &self.entry, &coming, report)?;
         let how = How {
             kind,
             force: self.force,
             no_digest: self.no_digest,
         };
         let manager = self.manager;
-        let outcome = patiently(report, |output| manager.install(&file, how, output));
-        let _ = std::fs::remove_file(&file);
-        let outcome = outcome?;
+        let outcome = patiently(report, |said| manager.install(file.path(), how, said))?;
         // An orphan of a killed run may have finished it while its lock was waited for.
         let ours = || {
             Ok::<_, anyhow::Error>(manager.installed_version(PACKAGE)? == Some(release::version()))
@@ -322,27 +424,13 @@ impl Step for InstallPackage {
         if !self.applied {
             return Ok(());
         }
-        let there = self.manager.installed_version(PACKAGE)?;
-        if there == self.installed && there.is_some() {
-            return Ok(()); // the tool refused before it did anything
-        }
-        if let Some(version) = &self.installed {
-            bail!("package {PACKAGE} cannot be set back to {version}: install that version again");
-        }
-        let mut pass = |bytes: &[u8]| report.tool_output(bytes);
         // A purge would take the settings and keys of an earlier installation with it.
-        let outcome = if self.settings_kept {
-            self.manager.remove(PACKAGE, &mut pass)?
-        } else {
-            self.manager.purge(PACKAGE, &mut pass)?
+        let leaving = match self.settings_kept {
+            true => Leaving::Remove,
+            false => Leaving::Purge,
         };
-        if outcome.ok() || self.manager.installed_version(PACKAGE)?.is_none() {
-            return Ok(());
-        }
-        bail!(
-            "package {PACKAGE} could not be taken away again: {}",
-            outcome.last_line()
-        )
+        let before = self.installed.as_deref();
+        keep::go_back(&self.keep, self.manager, PACKAGE, before, leaving, report)
     }
 }
 

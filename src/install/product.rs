@@ -2,7 +2,7 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
-use super::release;
+use super::{keep, release};
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
@@ -210,6 +210,7 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
             }
         }
     }
+    note(files::remove_tree(&keep::folder(layout)).map(|_| ()));
     // An account that is in use stays, and with it the knowledge that it is ours.
     if unmade {
         note(files::remove_tree(&records(layout)).map(|_| ()));

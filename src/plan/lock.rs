@@ -7,6 +7,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Held until dropped.
@@ -24,6 +25,30 @@ impl HostLock {
 /// Where the file is: the first of these that exists. /run comes before the folders that everybody
 /// may write to, where any user could make the file first and keep it locked.
 const FOLDERS: [&str; 5] = ["/run", "/var/run", "/run/lock", "/var/lock", "/tmp"];
+
+/// How long locks are waited for when nobody says otherwise, and the longest time anybody may say.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// See [`PATIENCE`].
+pub const LONGEST: u64 = 86_400;
+
+static SECONDS: AtomicU64 = AtomicU64::new(PATIENCE.as_secs());
+
+/// How long this process waits for its own lock and for those of package managers.
+pub fn patience() -> Duration {
+    Duration::from_secs(SECONDS.load(Ordering::Relaxed))
+}
+
+/// `--lock-timeout`: sets that time for the whole process.
+pub fn be_patient(time: Duration) {
+    SECONDS.store(time.as_secs(), Ordering::Relaxed);
+}
+
+/// Reads seconds, `0` to [`LONGEST`].
+pub fn parse_patience(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let seconds = text.parse().ok().filter(|s| digits && *s <= LONGEST)?;
+    Some(Duration::from_secs(seconds))
+}
 
 /// Takes the lock, waiting up to `patience`; the message of a failure names the holder's pid.
 pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
@@ -112,6 +137,23 @@ mod tests {
         assert!(is_ancestor(std::os::unix::process::parent_id()));
         assert!(!is_ancestor(std::process::id()));
         assert!(!take(&layout, Duration::ZERO).unwrap().is_parents());
+    }
+
+    #[test]
+    fn seconds_are_digits() {
+        assert_eq!(parse_patience("0"), Some(Duration::ZERO));
+        assert_eq!(parse_patience("86400"), Some(Duration::from_secs(LONGEST)));
+        for text in [
+            "",
+            "86401",
+            "-1",
+            "+1",
+            "1.5",
+            "1s",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(parse_patience(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ const VALUED: &[&str] = &[
     "--ca-file",
     "--extract-script",
     "--extract-binary",
+    "--lock-timeout",
 ];
 
 const MODES: &[&str] = &[

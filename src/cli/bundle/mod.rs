@@ -7,6 +7,7 @@ mod interactive;
 mod json;
 pub mod log;
 mod manner;
+mod preflight;
 pub mod progress;
 mod session;
 
@@ -34,12 +35,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// The descriptor on which the stub leaves the bundle open.
 const BUNDLE_FD: &str = "/proc/self/fd/8";
-/// How long another change of the host is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Exit code of `--detailed-exitcode` when the host was changed.
 pub const CHANGED: u8 = 100;
@@ -141,6 +139,9 @@ fn work(
     runner: &RunnerFolder,
     session: &mut Session,
 ) -> End {
+    if let Some(time) = request.lock_timeout {
+        lock::be_patient(time);
+    }
     session.facts.mode = Some(request.mode);
     session.facts.dry_run = request.dry_run;
     if session.wants_facts() {
@@ -247,7 +248,7 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     }
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
-    let done = lock::take(&host.layout, LOCK_PATIENCE)
+    let done = lock::take(&host.layout, lock::patience())
         .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     let same = Traces::of(host) == before;
     let (code, state) = match done {
@@ -347,6 +348,9 @@ fn put_in_place(
         err!("{line}");
     }
     let dry_run = session.facts.dry_run;
+    if let Some(code) = preflight::tell(host, &bundle, runner.path(), &order) {
+        return code;
+    }
     if dry_run || session.wants_plan() {
         match deploy::preview(host, &bundle, runner.path(), &order) {
             Ok(lines) => session.plan(lines),
@@ -363,7 +367,7 @@ fn put_in_place(
     if let Some(code) = session.confirm() {
         return code;
     }
-    let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
+    let _lock = match lock::take(&host.layout, lock::patience()) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");
