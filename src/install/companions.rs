@@ -10,8 +10,10 @@ use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
+use crate::plan::backup::Backups;
+use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -133,7 +135,6 @@ pub fn plans(delivery: &Delivery<'_>, manager: PackageManager) -> Result<(Plan, 
             foreign,
             force: delivery.force,
             no_digest: delivery.no_digest,
-            applied: false,
         });
     }
     Ok((before, after))
@@ -230,7 +231,6 @@ struct InstallCompanion {
     foreign: bool,
     force: bool,
     no_digest: bool,
-    applied: bool,
 }
 
 impl InstallCompanion {
@@ -285,6 +285,14 @@ impl Step for InstallCompanion {
         Ok(self.foreign || !is_newer(&self.entry, self.installed.as_deref())?)
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Package {
+            name: self.name.clone(),
+            version: self.installed.clone(),
+            keeps_settings: false,
+        })
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let base = self.base().to_owned();
         let kind = match self.installed {
@@ -309,7 +317,6 @@ impl Step for InstallCompanion {
         }
         let file = self.scratch.join(&self.entry.name);
         self.bundle.extract(&self.entry, &file, 0o644)?;
-        self.applied = true;
         let how = How {
             kind,
             force: self.force,
@@ -338,26 +345,6 @@ impl Step for InstallCompanion {
             self.reload_omi(report)?;
         }
         Ok(())
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        if !self.applied {
-            return Ok(());
-        }
-        let name = self.name.as_str();
-        let there = self.manager.installed_version(name)?;
-        if there == self.installed && there.is_some() {
-            return Ok(()); // the tool refused before it did anything
-        }
-        if let Some(version) = &self.installed {
-            bail!("package {name} cannot be set back to {version}: install that version again");
-        }
-        let outcome = patiently(report, |said| self.manager.purge(name, said))?;
-        if outcome.ok() || self.manager.installed_version(name)?.is_none() {
-            return Ok(());
-        }
-        let why = outcome.last_line();
-        bail!("package {name} could not be taken away again: {why}")
     }
 }
 

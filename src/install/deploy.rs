@@ -11,8 +11,10 @@ use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
-use crate::plan::journal::Journal;
+use crate::plan::backup::Backups;
+use crate::plan::journal::{CutShort, Journal, Run};
 use crate::plan::steps::WriteFile;
+use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
@@ -123,9 +125,14 @@ pub fn deploy(
     report: &mut dyn Report,
 ) -> Result<bool, DeployError> {
     let plan = package_plan(host, &bundle, scratch, &order)?;
-    let mut journal = Journal::at(&product::records(&host.layout));
+    let about = Run {
+        what: format!("install {PACKAGE} {}", release::version()),
+        version: release::version(),
+        cut_short: CutShort::TakeBack,
+    };
+    let mut journal = Journal::at(&product::records(&host.layout), about);
     let mut changed = plan
-        .run(&mut journal, report)
+        .run(host, &mut journal, report)
         .map_err(|broken| match companions::code_of(&broken.source) {
             Some(code) => DeployError::Companion {
                 code,
@@ -193,7 +200,6 @@ pub fn package_plan(
         settings_kept: host.layout.etc().exists(),
         force: order.force,
         no_digest: order.no_digest,
-        applied: false,
     });
     plan.append(after);
     Ok(plan)
@@ -220,8 +226,13 @@ pub fn onboard(
         left_behind: Vec::new(),
     };
     let plan = onboarding::plan(host, request, &release::version()).map_err(broken)?;
-    let mut journal = Journal::at(&product::records(&host.layout));
-    Ok(plan.run(&mut journal, report)?.changed)
+    let about = Run {
+        what: format!("onboard workspace {id}"),
+        version: release::version(),
+        cut_short: CutShort::TakeBack,
+    };
+    let mut journal = Journal::at(&product::records(&host.layout), about);
+    Ok(plan.run(host, &mut journal, report)?.changed)
 }
 
 /// Puts the package on the host with dpkg or rpm.
@@ -235,7 +246,6 @@ struct InstallPackage {
     settings_kept: bool,
     force: bool,
     no_digest: bool,
-    applied: bool,
 }
 
 impl InstallPackage {
@@ -266,6 +276,15 @@ impl Step for InstallPackage {
         Ok(!self.force && !self.is_newer()?)
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Package {
+            name: PACKAGE.into(),
+            version: self.installed.clone(),
+            // A purge would take the settings and keys of an earlier installation with it.
+            keeps_settings: self.settings_kept,
+        })
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let base = release::base_name();
         let kind = match self.installed {
@@ -286,7 +305,6 @@ impl Step for InstallPackage {
             .scratch
             .join(format!("{base}.{}", self.manager.suffix()));
         self.bundle.extract(&self.entry, &file, 0o644)?;
-        self.applied = true;
         let how = How {
             kind,
             force: self.force,
@@ -308,33 +326,6 @@ impl Step for InstallPackage {
             );
         }
         Ok(())
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        if !self.applied {
-            return Ok(());
-        }
-        let there = self.manager.installed_version(PACKAGE)?;
-        if there == self.installed && there.is_some() {
-            return Ok(()); // the tool refused before it did anything
-        }
-        if let Some(version) = &self.installed {
-            bail!("package {PACKAGE} cannot be set back to {version}: install that version again");
-        }
-        let mut pass = |bytes: &[u8]| report.tool_output(bytes);
-        // A purge would take the settings and keys of an earlier installation with it.
-        let outcome = if self.settings_kept {
-            self.manager.remove(PACKAGE, &mut pass)?
-        } else {
-            self.manager.purge(PACKAGE, &mut pass)?
-        };
-        if outcome.ok() || self.manager.installed_version(PACKAGE)?.is_none() {
-            return Ok(());
-        }
-        bail!(
-            "package {PACKAGE} could not be taken away again: {}",
-            outcome.last_line()
-        )
     }
 }
 

@@ -7,7 +7,8 @@ pub mod departure;
 pub mod deploy;
 pub mod extract;
 pub mod kits;
-mod patience;
 pub mod product;
 pub mod release;
 pub mod withdraw;
+
+use crate::plan::patience;

@@ -7,12 +7,15 @@ use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
 use crate::host::{Host, accounts, services, sudoers, syslog, unit};
-use crate::plan::journal::Journal;
+use crate::plan::backup::Backups;
+use crate::plan::history;
+use crate::plan::journal::{CutShort, Journal, Run};
 use crate::plan::steps::{MakeDir, WriteFile};
+use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{self, onboarding, removal};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Group of the service account, group of everything it may read, and the account.
 const GROUPS: [&str; 2] = ["omsagent", "omiusers"];
@@ -59,11 +62,7 @@ pub fn configure_plan(host: &Host) -> Plan {
     }
     plan.push(OwnProxyConf { host: host.clone() });
     plan.push(InstallInfo::new(&host.layout));
-    // Last, since older rules that it replaces would not come back.
-    plan.push(AllowSudo {
-        host: host.clone(),
-        made: false,
-    });
+    plan.push(AllowSudo { host: host.clone() });
     plan
 }
 
@@ -96,8 +95,15 @@ pub(super) fn sweep(host: &Host) {
 /// that were running are restarted into the new binary.
 pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
     sweep(host);
-    let mut journal = Journal::at(&records(&host.layout));
-    configure_plan(host).run(&mut journal, report)?;
+    let journal = |what: String| {
+        let about = Run {
+            what,
+            version: release::version(),
+            cut_short: CutShort::Complete,
+        };
+        Journal::at(&records(&host.layout), about)
+    };
+    configure_plan(host).run(host, &mut journal("configure package".into()), report)?;
     if !host.layout.is_live() {
         return Ok(());
     }
@@ -114,8 +120,8 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
         match resumed {
             Err(e) => report.warn(&format!("{e:#}")),
             Ok(plan) => {
-                let mut journal = Journal::at(&records(&host.layout));
-                if let Err(broken) = plan.run(&mut journal, report) {
+                let mut journal = journal(format!("resume workspace {id}"));
+                if let Err(broken) = plan.run(host, &mut journal, report) {
                     report.warn(&format!("workspace {id}: {broken}"));
                 } else if old_pid.is_some()
                     && old_pid == pid(host)
@@ -212,9 +218,20 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
     }
     // An account that is in use stays, and with it the knowledge that it is ours.
     if unmade {
-        note(files::remove_tree(&records(layout)).map(|_| ()));
+        note(forget(&records(layout)));
     }
     files::remove_dir_if_empty(&layout.var());
+}
+
+/// Takes the records away, but for those of a run that goes on: the one that has the package manager
+/// take away what it installed, and puts the rest back itself.
+fn forget(records: &Path) -> Result<()> {
+    let runs = history::read(records).runs;
+    if !runs.iter().any(|run| run.is_open() && run.is_alive()) {
+        return files::remove_tree(records).map(|_| ());
+    }
+    files::remove(&records.join("accounts"))?;
+    files::remove_tree(&records.join("log")).map(|_| ())
 }
 
 fn made_by_us(made: &str, line: &str) -> bool {
@@ -225,7 +242,6 @@ fn made_by_us(made: &str, line: &str) -> bool {
 struct EnsureAccount {
     host: Host,
     group: Option<&'static str>,
-    made: bool,
 }
 
 impl EnsureAccount {
@@ -233,7 +249,6 @@ impl EnsureAccount {
         EnsureAccount {
             host: host.clone(),
             group: Some(name),
-            made: false,
         }
     }
 
@@ -241,7 +256,6 @@ impl EnsureAccount {
         EnsureAccount {
             host: host.clone(),
             group: None,
-            made: false,
         }
     }
 
@@ -268,6 +282,16 @@ impl Step for EnsureAccount {
         })
     }
 
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        // One of that name that comes later will not be ours: the record goes with it.
+        let record = backups.snapshot(&made_accounts(&self.host.layout))?;
+        let account = match self.group {
+            Some(name) => Undo::NoGroup(name.into()),
+            None => Undo::NoUser(accounts::OMSAGENT.into()),
+        };
+        Ok(Undo::All(vec![record, account]))
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let path = made_accounts(&self.host.layout);
         let mut text = made(&self.host.layout)?;
@@ -277,7 +301,6 @@ impl Step for EnsureAccount {
             text.push('\n');
             files::write_atomic(&path, text.as_bytes(), Look::owned(0o600, Owner::ROOT))?;
         }
-        self.made = true;
         match self.group {
             Some(name) => {
                 report.line(&format!("Creating {name} group ..."));
@@ -288,25 +311,6 @@ impl Step for EnsureAccount {
                 Ok(accounts::ensure_user(&self.host, &UserSpec::OMSAGENT).map(|_| ())?)
             }
         }
-    }
-
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        if !self.made {
-            return Ok(());
-        }
-        let _ = match self.group {
-            Some(name) => accounts::remove_group(&self.host, name)?,
-            None => accounts::remove_user(&self.host, accounts::OMSAGENT)?,
-        };
-        // One of that name that comes later will not be ours.
-        let record = self.record();
-        let text = made(&self.host.layout)?;
-        let kept: String = text
-            .split_inclusive('\n')
-            .filter(|line| line.trim_end() != record)
-            .collect();
-        let path = made_accounts(&self.host.layout);
-        files::write_atomic(&path, kept.as_bytes(), Look::owned(0o600, Owner::ROOT))
     }
 }
 
@@ -330,14 +334,13 @@ impl Step for OwnProxyConf {
         let owner = onboarding::service_owner(&self.host)?;
         files::chown_file(&self.host.layout.proxy_conf(), owner)
     }
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        files::chown_file(&self.host.layout.proxy_conf(), Owner::ROOT)
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::owner(&self.host.layout.proxy_conf()))
     }
 }
 
 struct AllowSudo {
     host: Host,
-    made: bool,
 }
 
 impl Step for AllowSudo {
@@ -348,17 +351,21 @@ impl Step for AllowSudo {
         // `visudo` decides what is in place; asking it is part of the work.
         Ok(false)
     }
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        if sudoers::is_installed(&self.host, &sudoers::rules())? {
+            return Ok(Undo::Nothing);
+        }
+        let mut undo = Vec::new();
+        for path in sudoers::holding_rules(&self.host)? {
+            undo.push(backups.snapshot(&path)?);
+        }
+        undo.push(Undo::NoSudoRules);
+        Ok(Undo::All(undo))
+    }
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let placed = sudoers::install(&self.host, &sudoers::rules())?;
-        self.made = placed.change.made();
         if let sudoers::Placement::Skipped(reason) = placed.placement {
             report.line(&format!("sudo rules not installed: {reason}"));
-        }
-        Ok(())
-    }
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        if self.made {
-            let _ = sudoers::remove(&self.host)?;
         }
         Ok(())
     }
@@ -368,14 +375,12 @@ impl Step for AllowSudo {
 /// (bundle.md 4.13; R32 of 7.2).
 struct InstallInfo {
     path: PathBuf,
-    inner: Option<WriteFile>,
 }
 
 impl InstallInfo {
     fn new(layout: &Layout) -> Self {
         InstallInfo {
             path: layout.installinfo(),
-            inner: None,
         }
     }
 
@@ -400,16 +405,10 @@ impl Step for InstallInfo {
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.0Z");
         let text = format!("{}\n{now}\n", Self::first_line());
-        let mut step = WriteFile::new(&self.path, text, Look::owned(0o644, Owner::ROOT));
-        let done = step.apply(report);
-        self.inner = Some(step);
-        done
+        WriteFile::new(&self.path, text, Look::owned(0o644, Owner::ROOT)).apply(report)
     }
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        match &mut self.inner {
-            Some(step) => step.undo(report),
-            None => Ok(()),
-        }
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        backups.snapshot(&self.path)
     }
 }
 
