@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod extract;
 pub mod kits;
 pub mod product;
+pub mod recovery;
 pub mod release;
 pub mod withdraw;
 

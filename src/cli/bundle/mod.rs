@@ -23,9 +23,10 @@ use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::kits;
 use crate::install::product;
+use crate::install::recovery::{self, Purpose};
 use crate::install::release;
 use crate::install::withdraw::Depth;
-use crate::plan::{Report, State, lock};
+use crate::plan::{Report, State};
 use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request};
@@ -247,7 +248,7 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     }
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
-    let done = lock::take(&host.layout, LOCK_PATIENCE)
+    let done = recovery::enter(host, LOCK_PATIENCE, Purpose::Remove, &mut Console)
         .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     let same = Traces::of(host) == before;
     let (code, state) = match done {
@@ -363,7 +364,7 @@ fn put_in_place(
     if let Some(code) = session.confirm() {
         return code;
     }
-    let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
+    let _lock = match recovery::enter(host, LOCK_PATIENCE, Purpose::Change, &mut Console) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");
