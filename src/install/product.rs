@@ -461,4 +461,30 @@ mod tests {
         withdraw(&host, "", report);
         assert_eq!(listing(dir.path()), before, "{:?}", report.0);
     }
+
+    #[test]
+    fn what_a_run_that_goes_on_has_kept_outlives_a_withdrawal() {
+        use crate::plan::journal::End;
+        let dir = tempfile::tempdir().unwrap();
+        let (records, file) = (dir.path().join("records"), dir.path().join("f"));
+        std::fs::create_dir(&records).unwrap();
+        std::fs::write(&file, "before").unwrap();
+        let mut journal = Journal::at(&records, crate::plan::testing::about("install"));
+        let mut backups = journal.backups();
+        let undo = backups.snapshot(&file).unwrap();
+        journal.begin(0, "f", &undo).unwrap();
+        std::fs::write(records.join("accounts"), "user omsagent\n").unwrap();
+        forget(&records).unwrap();
+        assert!(!records.join("accounts").exists());
+        let Undo::File {
+            before: Some(kept), ..
+        } = &undo
+        else {
+            panic!("{undo:?}")
+        };
+        assert_eq!(backups.body(kept).unwrap().as_slice(), b"before");
+        journal.finish(End::Complete, &backups);
+        forget(&records).unwrap();
+        assert!(!records.exists());
+    }
 }
