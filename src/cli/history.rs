@@ -59,7 +59,7 @@ fn shown(run: &Past) -> Shown<'_> {
         what: &run.what,
         version: &run.version,
         outcome: run.ended,
-        running: is_running(run),
+        running: run.is_running(),
         pid: run.process.as_ref().map(|process| process.pid),
         steps: run
             .steps
@@ -72,10 +72,6 @@ fn shown(run: &Past) -> Shown<'_> {
     }
 }
 
-fn is_running(run: &Past) -> bool {
-    run.is_open() && run.ended == Ended::NotFinished && run.is_alive()
-}
-
 fn lines(runs: &[Past]) -> String {
     if runs.is_empty() {
         return "No runs are recorded.".into();
@@ -86,7 +82,7 @@ fn lines(runs: &[Past]) -> String {
 
 fn line(run: &Past) -> String {
     let outcome = match run.ended {
-        _ if is_running(run) => "running",
+        _ if run.is_running() => "running",
         Ended::Complete => "complete",
         Ended::TakenBack => "taken back",
         Ended::LeftBehind => "left behind",

@@ -227,7 +227,7 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
 /// take away what it installed, and puts the rest back itself.
 fn forget(records: &Path) -> Result<()> {
     let runs = history::read(records).runs;
-    if !runs.iter().any(|run| run.is_open() && run.is_alive()) {
+    if !runs.iter().any(history::Past::is_running) {
         return files::remove_tree(records).map(|_| ());
     }
     files::remove(&records.join("accounts"))?;

@@ -54,7 +54,7 @@ fn await_orphans(host: &Host, patience: Duration) -> Result<()> {
         let runs = history::read(&product::records(&host.layout)).runs;
         let pids = runs
             .iter()
-            .filter(|run| run.is_open() && run.ended == Ended::NotFinished && run.is_alive())
+            .filter(|run| run.is_running())
             .filter_map(|run| Some(run.process.as_ref()?.pid));
         let Some(pid) = pids.into_iter().find(|pid| *pid != own) else {
             return Ok(());
@@ -89,7 +89,6 @@ pub fn recover(host: &Host, purpose: Purpose, report: &mut dyn Report) {
                 backups.dir().display()
             ));
         }
-        // Nothing of a first installation may be left when its package is not there either.
         match journal::recovered(&records, &run.id, ended) {
             Err(e) => report.warn(&format!("{e:#}")),
             Ok(()) if ended != Ended::LeftBehind => backups.discard(),

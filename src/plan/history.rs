@@ -79,6 +79,11 @@ impl Past {
     pub fn is_alive(&self) -> bool {
         self.process.as_ref().is_some_and(Process::is_alive)
     }
+
+    /// Does it go on?
+    pub fn is_running(&self) -> bool {
+        self.is_open && self.ended == Ended::NotFinished && self.is_alive()
+    }
 }
 
 /// What was read.

@@ -247,6 +247,7 @@ fn open(dir: &Path) -> Result<File> {
     drop_torn_end(&mut file).with_context(what)?;
     if is_new {
         files::sync_dir(dir);
+        dir.parent().map(files::sync_dir).unwrap_or_default();
     }
     Ok(file)
 }
