@@ -85,7 +85,7 @@ killed_onboarding_is_taken_back() {
     sh_ $name 'mkdir -p "/etc/systemd/system/$1.d" && printf "[Service]\nExecStartPre=+/bin/sleep 20\n" >"/etc/systemd/system/$1.d/slow.conf" && systemctl daemon-reload' "$UNIT"
     sh_ $name 'key=$(cat /mnt/k/key); /opt/microsoft/omsagent/bin/omsadmin.sh -w "$1" -s "$key" -d "$2" --ca-file /mnt/k/ca.pem >/run/o 2>&1 & p=$!
         for i in $(seq 1 200); do grep -q "\"what\":\"install, enable and start" /var/lib/omsagent/journal.jsonl && [ "$(systemctl is-active "$3")" = activating ] && break; sleep 0.1; done
-        kill -KILL $p $(pgrep -f "omsagent admin") 2>/dev/null; true' "$WS" "$DOMAIN" "$UNIT"
+        kill -KILL $p $(pgrep -f "^[^ ]*omsagent admin") 2>/dev/null; true' "$WS" "$DOMAIN" "$UNIT"
     sh_ $name 'rm -rf "/etc/systemd/system/$1.d"; systemctl daemon-reload' "$UNIT"
     exits 0 sh_ $name '/opt/microsoft/omsagent/bin/omsagent history'; said 'not finished .* onboard workspace'
     # The key that was replaced is kept for root alone, and not in the journal.
