@@ -7,7 +7,7 @@ use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::product;
-use crate::plan::lock;
+use crate::install::recovery::{self, Purpose};
 use anyhow::{Result, bail};
 use std::ffi::OsString;
 
@@ -19,7 +19,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
         ["postinst", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
         ["postinst", abort, ..] if abort.starts_with("abort-") => configure(&host),
         ["prerm", "rpm", "0"] | ["prerm", "remove", ..] => {
-            let _lock = lock::take(&host.layout, lock::patience())?;
+            let _lock = recovery::enter(&host, Purpose::Remove, &mut Console)?;
             let made = product::made(&host.layout).unwrap_or_default();
             product::withdraw(&host, &made, &mut Console);
             Ok(0)
@@ -31,7 +31,7 @@ pub fn run(words: &[OsString]) -> Result<u8> {
 }
 
 fn configure(host: &Host) -> Result<u8> {
-    let lock = lock::take(&host.layout, lock::patience())?;
+    let lock = recovery::enter(host, Purpose::Configure, &mut Console)?;
     // Somebody who held the lock may have removed the package while we waited.
     if !host.layout.bin().join("omsagent").exists() {
         bail!("package omsagent was removed meanwhile");

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod agent;
 pub mod bundle;
 pub mod explain;
+pub mod history;
 pub mod hub;
 pub mod maintainer;
 pub mod pack;
@@ -39,6 +40,8 @@ enum Door {
     Hub(hub::Args),
     /// Build, inspect, sign and verify packages and bundles
     Pack(pack::Args),
+    /// Which runs changed this host, and what became of them
+    History(history::Args),
     /// Is a bundle whole, and who signed it?
     Verify(verify::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
@@ -127,6 +130,7 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Run(args) => agent::run(args),
         Door::Hub(args) => hub::run(args),
         Door::Pack(args) => pack::run(args),
+        Door::History(args) => Ok(history::run(&args)),
         Door::Verify(args) => verify::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),

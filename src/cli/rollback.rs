@@ -7,6 +7,7 @@ use crate::cli::report::{self, Console, StepSeen};
 use crate::cli::signals;
 use crate::host::Host;
 use crate::host::layout::Layout;
+use crate::install::recovery::{self, Purpose};
 use crate::install::rollback::{self, Move, NoWay};
 use crate::plan::{Report, lock};
 use crate::{err, out};
@@ -83,7 +84,7 @@ fn perform(args: &Args, moves: &mut Vec<Move>) -> u8 {
         return 5;
     }
     let host = Host::detect(Layout::new("/"));
-    let _lock = match lock::take(&host.layout, lock::patience()) {
+    let _lock = match recovery::enter(&host, Purpose::Change, &mut Console) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");

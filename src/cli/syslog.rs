@@ -2,11 +2,12 @@
 
 use crate::base::ids::WorkspaceId;
 use crate::base::secret::shown_word;
+use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services;
 use crate::host::syslog::{self, Selection, SyslogDaemon};
-use crate::plan::lock;
+use crate::install::recovery::{self, Purpose};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
@@ -40,7 +41,8 @@ pub fn run(words: &[OsString]) -> u8 {
     };
     let done = match doing {
         "restart" => job(&host, daemon),
-        _ => lock::take(&host.layout, lock::patience()).and_then(|_lock| job(&host, daemon)),
+        _ => recovery::enter(&host, Purpose::Change, &mut Console)
+            .and_then(|_lock| job(&host, daemon)),
     };
     match done {
         Ok(()) => 0,

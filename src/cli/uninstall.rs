@@ -6,8 +6,8 @@ use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions;
 use crate::install::departure;
+use crate::install::recovery::{self, Purpose};
 use crate::install::withdraw::Depth;
-use crate::plan::lock;
 use std::ffi::OsString;
 
 /// Runs uninstall with the words after its name; `R` when there is none.
@@ -26,7 +26,7 @@ pub fn run(words: &[OsString]) -> u8 {
         return 5;
     }
     let host = Host::detect(Layout::new("/"));
-    let done = lock::take(&host.layout, lock::patience())
+    let done = recovery::enter(&host, Purpose::Remove, &mut Console)
         .and_then(|_lock| departure::withdraw_all(&host, depth, false, &mut Console));
     match done {
         Ok(()) => 0,

@@ -373,7 +373,8 @@ fn wants_links(host: &Host, name: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(links)
 }
 
-fn reload(host: &Host) -> Result<(), ServiceError> {
+/// Has the service manager read the units again.
+pub fn reload(host: &Host) -> Result<(), ServiceError> {
     if host.is_live() && host.services == ServiceManager::Systemd {
         systemctl("reload units for", &["daemon-reload"], "")?;
     }

@@ -1,7 +1,6 @@
 //! The packages beside omsagent that a bundle may hold: omi and scx before it, omsconfig after it
 //! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
 
-use super::keep::{self, Coming, Keep, Leaving};
 use super::patience::patiently;
 use super::release::PACKAGE;
 use crate::base::command::Command;
@@ -10,6 +9,9 @@ use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
+use crate::plan::backup::Backups;
+use crate::plan::keep::{Coming, Keep};
+use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -138,7 +140,6 @@ pub fn plans(
             foreign,
             force: delivery.force,
             no_digest: delivery.no_digest,
-            applied: false,
         });
     }
     Ok((before, after))
@@ -236,7 +237,6 @@ struct InstallCompanion {
     foreign: bool,
     force: bool,
     no_digest: bool,
-    applied: bool,
 }
 
 impl InstallCompanion {
@@ -291,6 +291,14 @@ impl Step for InstallCompanion {
         Ok(self.foreign || !is_newer(&self.entry, self.installed.as_deref())?)
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Package {
+            name: self.name.clone(),
+            version: self.installed.clone(),
+            keeps_settings: false,
+        })
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let base = self.base().to_owned();
         let kind = match self.installed {
@@ -319,7 +327,6 @@ impl Step for InstallCompanion {
             before: self.installed.as_deref(),
             scratch: &self.scratch,
         };
-        self.applied = true;
         let file = self
             .keep
             .deliver(&self.bundle, &self.entry, &coming, report)?;
@@ -349,21 +356,6 @@ impl Step for InstallCompanion {
             self.reload_omi(report)?;
         }
         Ok(())
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        if !self.applied {
-            return Ok(());
-        }
-        let (name, before) = (self.name.as_str(), self.installed.as_deref());
-        keep::go_back(
-            &self.keep,
-            self.manager,
-            name,
-            before,
-            Leaving::Purge,
-            report,
-        )
     }
 }
 

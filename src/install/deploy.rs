@@ -3,7 +3,6 @@
 
 use super::companions::{self, Delivery};
 use super::health::{self, HealthCheck, Unhealthy, Verdict};
-use super::keep::{self, Coming, Keep, Leaving};
 use super::kits;
 use super::patience::patiently;
 use super::product;
@@ -14,8 +13,11 @@ use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
-use crate::plan::journal::Journal;
+use crate::plan::backup::Backups;
+use crate::plan::journal::{CutShort, Journal, Run};
+use crate::plan::keep::{self, Coming, Keep};
 use crate::plan::steps::WriteFile;
+use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
@@ -130,9 +132,14 @@ pub fn deploy(
         upgrade,
         verdict,
     } = prepare(host, &bundle, scratch, &order)?;
-    let mut journal = Journal::at(&product::records(&host.layout));
+    let about = Run {
+        what: format!("install {PACKAGE} {}", release::version()),
+        version: release::version(),
+        cut_short: CutShort::TakeBack,
+    };
+    let mut journal = Journal::at(&host.layout.records(), about);
     let mut changed = plan
-        .run(&mut journal, report)
+        .run(host, &mut journal, report)
         .map_err(|broken| match companions::code_of(&broken.source) {
             Some(code) => DeployError::Companion {
                 code,
@@ -286,7 +293,6 @@ fn prepare(
         settings_kept: host.layout.etc().exists(),
         force: order.force,
         no_digest: order.no_digest,
-        applied: false,
     });
     plan.append(after);
     let mut verdict = Verdict::default();
@@ -323,8 +329,13 @@ pub fn onboard(
         left_behind: Vec::new(),
     };
     let plan = onboarding::plan(host, request, &release::version()).map_err(broken)?;
-    let mut journal = Journal::at(&product::records(&host.layout));
-    Ok(plan.run(&mut journal, report)?.changed)
+    let about = Run {
+        what: format!("onboard workspace {id}"),
+        version: release::version(),
+        cut_short: CutShort::TakeBack,
+    };
+    let mut journal = Journal::at(&host.layout.records(), about);
+    Ok(plan.run(host, &mut journal, report)?.changed)
 }
 
 /// Puts the package on the host with dpkg or rpm.
@@ -339,7 +350,6 @@ struct InstallPackage {
     settings_kept: bool,
     force: bool,
     no_digest: bool,
-    applied: bool,
 }
 
 impl InstallPackage {
@@ -365,6 +375,15 @@ impl Step for InstallPackage {
         Ok(!self.force && !self.is_newer()?)
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Package {
+            name: PACKAGE.into(),
+            version: self.installed.clone(),
+            // A purge would take the settings and keys of an earlier installation with it.
+            keeps_settings: self.settings_kept,
+        })
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let base = release::base_name();
         let kind = match self.installed {
@@ -387,7 +406,6 @@ impl Step for InstallPackage {
             before: self.installed.as_deref(),
             scratch: &self.scratch,
         };
-        self.applied = true;
         let file = self
             .keep
             .deliver(&self.bundle, &self.entry, &coming, report)?;
@@ -418,19 +436,6 @@ impl Step for InstallPackage {
             );
         }
         Ok(())
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        if !self.applied {
-            return Ok(());
-        }
-        // A purge would take the settings and keys of an earlier installation with it.
-        let leaving = match self.settings_kept {
-            true => Leaving::Remove,
-            false => Leaving::Purge,
-        };
-        let before = self.installed.as_deref();
-        keep::go_back(&self.keep, self.manager, PACKAGE, before, leaving, report)
     }
 }
 

@@ -6,6 +6,8 @@ use crate::base::files;
 use crate::base::ids::WorkspaceId;
 use crate::host::services::ServiceManager;
 use crate::host::{Host, services, unit};
+use crate::plan::backup::Backups;
+use crate::plan::undo::Undo;
 use crate::plan::{Report, Step, is_interrupted};
 use crate::workspace;
 use anyhow::{Result, bail};
@@ -76,6 +78,10 @@ impl Step for HealthCheck {
         Ok(self.watched.is_empty())
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Nothing)
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         match watch(&self.host, &self.watched, report) {
             Ok(()) => Ok(()),
@@ -89,10 +95,6 @@ impl Step for HealthCheck {
                 Err(other) => Err(other),
             },
         }
-    }
-
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -7,11 +7,12 @@ pub mod departure;
 pub mod deploy;
 pub mod extract;
 mod health;
-mod keep;
 pub mod kits;
-mod patience;
 pub mod preflight;
 pub mod product;
+pub mod recovery;
 pub mod release;
 pub mod rollback;
 pub mod withdraw;
+
+use crate::plan::patience;

@@ -2,12 +2,13 @@
 //! Settings, keys and queues of workspaces stay as they are.
 
 use super::health;
-use super::keep::{self, After, Keep, Kept, Leaving};
-use super::product;
-use super::release::PACKAGE;
+use super::release::{self, PACKAGE};
 use crate::host::Host;
 use crate::host::packages::PackageManager;
-use crate::plan::journal::Journal;
+use crate::plan::backup::Backups;
+use crate::plan::journal::{CutShort, Journal, Run};
+use crate::plan::keep::{self, After, Keep, Kept, Leaving};
+use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use anyhow::{Context, Result, bail};
 
@@ -122,15 +123,22 @@ impl Way {
     /// Goes it. What failed is taken back: the packages of now stay.
     pub fn go(&self, host: &Host, report: &mut dyn Report) -> Result<()> {
         let running = health::running(host);
-        let mut journal = Journal::at(&product::records(&host.layout));
-        self.plan().run(&mut journal, report).map_err(|broken| {
-            let left = broken.left_behind.join("; ");
-            if left.is_empty() {
-                broken.source
-            } else {
-                broken.source.context(format!("not taken back: {left}"))
-            }
-        })?;
+        let about = Run {
+            what: "roll back the last upgrade".into(),
+            version: release::version(),
+            cut_short: CutShort::TakeBack,
+        };
+        let mut journal = Journal::at(&host.layout.records(), about);
+        self.plan()
+            .run(host, &mut journal, report)
+            .map_err(|broken| {
+                let left = broken.left_behind.join("; ");
+                if left.is_empty() {
+                    broken.source
+                } else {
+                    broken.source.context(format!("not taken back: {left}"))
+                }
+            })?;
         let back = self.kept.iter().map(|kept| Kept {
             before: None,
             ..kept.clone()
@@ -174,23 +182,25 @@ impl Step for GoBack {
         })
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Package {
+            name: self.step.name.clone(),
+            version: Some(self.step.from.clone()),
+            keeps_settings: true,
+        })
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let Move { name, to, .. } = &self.step;
         let (to, leaving) = (to.as_deref(), Leaving::Purge);
         keep::go_back(&self.keep, self.manager, name, to, leaving, report)
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        let Move { name, from, .. } = &self.step;
-        let (from, leaving) = (Some(from.as_str()), Leaving::Remove);
-        keep::go_back(&self.keep, self.manager, name, from, leaving, report)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::install::keep::testing;
+    use crate::plan::keep::testing;
 
     fn way(
         runs: &[&[(&str, &str, Option<&str>)]],

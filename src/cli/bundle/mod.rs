@@ -23,7 +23,7 @@ use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::kits;
-use crate::install::product;
+use crate::install::recovery::{self, Purpose};
 use crate::install::release;
 use crate::install::withdraw::Depth;
 use crate::plan::{Report, State, lock};
@@ -248,7 +248,7 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     }
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
-    let done = lock::take(&host.layout, lock::patience())
+    let done = recovery::enter(host, Purpose::Remove, &mut Console)
         .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     let same = Traces::of(host) == before;
     let (code, state) = match done {
@@ -284,7 +284,7 @@ impl Traces {
             layout.etc(),
             layout.var(),
             layout.opt(),
-            product::records(layout),
+            layout.records(),
             layout.onboarding_file(),
         ];
         let ask = |name: &str| host.packages?.installed_version(name).ok().flatten();
@@ -367,7 +367,7 @@ fn put_in_place(
     if let Some(code) = session.confirm() {
         return code;
     }
-    let _lock = match lock::take(&host.layout, lock::patience()) {
+    let _lock = match recovery::enter(host, Purpose::Change, &mut Console) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");

@@ -12,7 +12,6 @@ use crate::base::out as shown;
 use crate::base::secret::Secret;
 use crate::cli::{explain, report};
 use crate::host::Host;
-use crate::install::product;
 use crate::{err, out};
 use std::ffi::OsString;
 
@@ -183,7 +182,7 @@ impl Session {
         record.bar.clear();
         let mut log = std::mem::take(&mut record.log);
         log.note(&format!("ended with code {code}"));
-        let log = match log.end(changed, &product::records(&host.layout)) {
+        let log = match log.end(changed, &host.layout.records()) {
             Ok(path) => path,
             Err(e) => {
                 let text = format!("{e:#}");

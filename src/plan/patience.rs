@@ -1,11 +1,11 @@
 //! Another package manager may hold the database: unattended upgrades do, for a minute after
 //! boot. Then its end is waited for, where the original failed (bundle.md 7.2 R36).
 
+use super::{Report, is_interrupted, lock};
 use crate::base::command::{CommandError, Outcome};
 use crate::host::layout::Layout;
 use crate::host::package_locks::{self, Held};
 use crate::host::packages;
-use crate::plan::{Report, is_interrupted, lock};
 use std::time::{Duration, Instant};
 
 /// How often a held lock is looked at.

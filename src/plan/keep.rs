@@ -6,7 +6,6 @@ mod back;
 
 pub use back::{Leaving, go_back};
 
-use super::product;
 use crate::base::files::{self, Look, Owner};
 use crate::bundle::{Bundle, Entry};
 use crate::host::layout::Layout;
@@ -114,7 +113,7 @@ pub struct Coming<'a> {
 
 /// Where the files are.
 pub fn folder(layout: &Layout) -> PathBuf {
-    product::records(layout).join("packages")
+    layout.records().join("packages")
 }
 
 impl Keep {

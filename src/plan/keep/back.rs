@@ -2,8 +2,8 @@
 
 use super::{Keep, same};
 use crate::host::packages::PackageManager;
-use crate::install::patience::patiently;
 use crate::plan::Report;
+use crate::plan::patience::patiently;
 use anyhow::{Context, Result, bail};
 
 /// How a package goes that was not there before.
