@@ -3,14 +3,16 @@
 
 use super::companions::{self, Delivery};
 use super::kits;
+use super::means::Means;
 use super::patience::patiently;
+use super::portable::InstallPortable;
 use super::product;
 use super::release::{self, PACKAGE};
+use crate::base::files::{Look, Owner};
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
-use crate::package::version::Version;
 use crate::plan::journal::Journal;
 use crate::plan::steps::WriteFile;
 use crate::plan::{Broken, Plan, Report, Step};
@@ -18,10 +20,13 @@ use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use zeroize::Zeroizing;
 
 /// How to deploy.
 #[derive(Debug, Clone)]
 pub struct Order {
+    /// How the package gets here.
+    pub means: Means,
     /// `--install`: refuses when omi or scx is there (exit code 23).
     pub fresh: bool,
     /// `--force`
@@ -32,14 +37,33 @@ pub struct Order {
     pub kits: kits::How,
     /// What to onboard afterwards.
     pub onboarding: Option<OnboardingRequest>,
+    /// In an image: what its first boot shall onboard.
+    pub first_boot: Option<FirstBoot>,
+}
+
+/// What an image finds at its first boot.
+#[derive(Clone)]
+pub struct FirstBoot {
+    /// Text of the onboarding file.
+    pub file: Zeroizing<String>,
+    /// Certificates of `--ca-file`.
+    pub ca: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for FirstBoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstBoot(..)")
+    }
 }
 
 /// Why a deployment ended, each with its exit code of bundle.md 1.3.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// 66
-    #[error("Error: This system does not have a supported package manager")]
-    NoPackageManager,
+    /// 66: the bundle holds nothing that could be laid down here without one.
+    #[error(
+        "Error: This system does not have a supported package manager\n(and this bundle has no omsagent package for {0} that could be laid down without one)"
+    )]
+    NoPackageManager(String),
     /// 4
     #[error("This kit is intended for {kit} systems and cannot install on {host} systems")]
     WrongKind {
@@ -79,7 +103,7 @@ impl DeployError {
     /// The bundle's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            DeployError::NoPackageManager => 66,
+            DeployError::NoPackageManager(_) => 66,
             DeployError::WrongKind { .. } => 4,
             DeployError::AlreadyInstalled => 23,
             DeployError::Package(_) => 17,
@@ -90,22 +114,31 @@ impl DeployError {
     }
 }
 
-/// The package of this bundle for this host.
-pub fn package_for<'b>(bundle: &'b Bundle, host: &Host) -> Result<&'b Entry, DeployError> {
-    let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
+/// The package of this bundle for this host. Without a package manager either kind will do.
+pub fn package_for<'b>(
+    bundle: &'b Bundle,
+    host: &Host,
+    means: Means,
+) -> Result<&'b Entry, DeployError> {
+    let ours = |kind| {
+        let wanted = move |e: &&Entry| e.kind == kind && e.pkg.as_deref() == Some(PACKAGE);
+        let mut entries = bundle.entries().iter().filter(wanted);
+        entries.find(|e| fits(e, host))
+    };
+    let Some(manager) = means.manager() else {
+        return ours(Kind::Deb)
+            .or_else(|| ours(Kind::Rpm))
+            .ok_or_else(|| DeployError::NoPackageManager(host.arch.clone()));
+    };
     let (kind, name) = match manager {
         PackageManager::Dpkg => (Kind::Deb, "DPKG"),
         PackageManager::Rpm => (Kind::Rpm, "RPM"),
     };
     let other = if name == "DPKG" { "RPM" } else { "DPKG" };
-    bundle
-        .entries()
-        .iter()
-        .find(|e| e.kind == kind && e.pkg.as_deref() == Some(PACKAGE) && fits(e, host))
-        .ok_or(DeployError::WrongKind {
-            kit: other,
-            host: name,
-        })
+    ours(kind).ok_or(DeployError::WrongKind {
+        kit: other,
+        host: name,
+    })
 }
 
 fn fits(entry: &Entry, host: &Host) -> bool {
@@ -157,8 +190,15 @@ pub fn package_plan(
     scratch: &Path,
     order: &Order,
 ) -> Result<Plan, DeployError> {
-    let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
-    let entry = package_for(bundle, host)?.clone();
+    let entry = package_for(bundle, host, order.means)?.clone();
+    let mut plan = Plan::new();
+    let Some(manager) = order.means.manager() else {
+        push_onboarding_file(&mut plan, host, order);
+        let step = InstallPortable::new(host, bundle, entry, scratch, order.force);
+        plan.push(step.map_err(DeployError::Package)?);
+        push_first_boot(&mut plan, host, order);
+        return Ok(plan);
+    };
     let ask = |name| manager.installed_version(name);
     if order.fresh {
         let there = ["omi", "scx"].map(ask);
@@ -177,13 +217,8 @@ pub fn package_plan(
         no_digest: order.no_digest,
     };
     let (before, after) = companions::plans(&delivery, manager).map_err(DeployError::Package)?;
-    let mut plan = Plan::new();
     plan.append(before);
-    if order.onboarding.is_some() {
-        // What was asked for on the command line wins over a file lying there, as in the
-        // original, which overwrote it.
-        plan.push(WriteFile::remove(host.layout.onboarding_file()));
-    }
+    push_onboarding_file(&mut plan, host, order);
     plan.push(InstallPackage {
         manager,
         bundle: bundle.clone(),
@@ -196,7 +231,29 @@ pub fn package_plan(
         applied: false,
     });
     plan.append(after);
+    push_first_boot(&mut plan, host, order);
     Ok(plan)
+}
+
+/// What was asked for on the command line wins over a file lying there, as in the original, which
+/// overwrote it.
+fn push_onboarding_file(plan: &mut Plan, host: &Host, order: &Order) {
+    if order.onboarding.is_some() {
+        plan.push(WriteFile::remove(host.layout.onboarding_file()));
+    }
+}
+
+fn push_first_boot(plan: &mut Plan, host: &Host, order: &Order) {
+    let Some(first_boot) = &order.first_boot else {
+        return;
+    };
+    if let Some(pem) = &first_boot.ca {
+        let look = Look::owned(0o644, Owner::ROOT);
+        plan.push(WriteFile::new(host.layout.ca_file(), pem.clone(), look));
+    }
+    let look = Look::owned(0o600, Owner::ROOT);
+    let text = first_boot.file.as_bytes();
+    plan.push(WriteFile::new(host.layout.onboarding_file(), text, look));
 }
 
 /// Onboards, unless the workspace's agent is running already. True when the host was changed.
@@ -240,12 +297,7 @@ struct InstallPackage {
 
 impl InstallPackage {
     fn is_newer(&self) -> Result<bool> {
-        let Some(installed) = &self.installed else {
-            return Ok(true);
-        };
-        let ours = Version::parse(&release::version())?;
-        // What cannot be read cannot be older than us for certain: let the tool decide.
-        Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
+        release::is_newer_than(self.installed.as_deref())
     }
 }
 
@@ -368,7 +420,9 @@ pub fn preview(
             .preview()
             .map_err(DeployError::Internal)?,
     );
-    lines.extend(kits::outline(host, bundle, order.kits));
+    if !host.image {
+        lines.extend(kits::outline(host, bundle, order.kits));
+    }
     if let Some(request) = &order.onboarding {
         let running = onboarding::is_running_as_asked(host, request);
         let outline = onboarding::outline(host, request)

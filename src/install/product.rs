@@ -6,6 +6,7 @@ use super::release;
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
+use crate::host::services::ServiceManager;
 use crate::host::{Host, accounts, services, sudoers, syslog, unit};
 use crate::plan::journal::Journal;
 use crate::plan::steps::{MakeDir, WriteFile};
@@ -22,6 +23,9 @@ const GROUPS: [&str; 2] = ["omsagent", "omiusers"];
 pub fn records(layout: &Layout) -> PathBuf {
     layout.path("/var/lib/omsagent")
 }
+
+/// Name of the receipt of an installation without package manager, in [`records`].
+pub const RECEIPT: &str = "portable.json";
 
 fn made_accounts(layout: &Layout) -> PathBuf {
     records(layout).join("accounts")
@@ -58,6 +62,9 @@ pub fn configure_plan(host: &Host) -> Plan {
         plan.push(EnsureAccount::user(host));
     }
     plan.push(OwnProxyConf { host: host.clone() });
+    if !host.is_live() && host.services == ServiceManager::Systemd {
+        plan.push(PrepareFirstBoot { host: host.clone() });
+    }
     plan.push(InstallInfo::new(&host.layout));
     // Last, since older rules that it replaces would not come back.
     plan.push(AllowSudo {
@@ -65,6 +72,22 @@ pub fn configure_plan(host: &Host) -> Plan {
         made: false,
     });
     plan
+}
+
+/// Who onboards what lies in an image: a line for the person who made it.
+pub fn who_onboards(host: &Host) -> String {
+    let file = host.layout.onboarding_file();
+    let how = match host.services {
+        ServiceManager::Systemd => format!("{} does it at the first boot", unit::FIRST_BOOT),
+        ServiceManager::None => {
+            let tool = host.layout.bin().join("omsadmin.sh");
+            format!(
+                "no systemd in this image: run {} at the first boot",
+                tool.display()
+            )
+        }
+    };
+    format!("{} is onboarded later: {how}.", file.display())
 }
 
 /// Folders where a killed run may have left a file under a name that is not final.
@@ -98,7 +121,8 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
     sweep(host);
     let mut journal = Journal::at(&records(&host.layout));
     configure_plan(host).run(&mut journal, report)?;
-    if !host.layout.is_live() {
+    // What does not run is brought to life by its first boot.
+    if !host.is_live() {
         return Ok(());
     }
     for id in workspace::all(&host.layout) {
@@ -193,6 +217,8 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
         }
         fine
     };
+    let at_first_boot = services::remove_unit(host, unit::FIRST_BOOT);
+    note(at_first_boot.map(|_| ()).map_err(Into::into));
     note(sudoers::remove(host).map(|_| ()));
     note(files::remove(&layout.installinfo()).map(|_| ()));
     note(files::chown_file(&layout.proxy_conf(), Owner::ROOT));
@@ -212,9 +238,25 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
     }
     // An account that is in use stays, and with it the knowledge that it is ours.
     if unmade {
-        note(files::remove_tree(&records(layout)).map(|_| ()));
+        note(clear_records(layout));
     }
     files::remove_dir_if_empty(&layout.var());
+}
+
+/// The receipt stays until all that it lists is gone.
+fn clear_records(layout: &Layout) -> Result<()> {
+    let records = records(layout);
+    let Ok(entries) = std::fs::read_dir(&records) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() != RECEIPT {
+            files::remove_tree(&entry.path())?;
+        }
+    }
+    files::remove_dir_if_empty(&records);
+    Ok(())
 }
 
 fn made_by_us(made: &str, line: &str) -> bool {
@@ -332,6 +374,33 @@ impl Step for OwnProxyConf {
     }
     fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
         files::chown_file(&self.host.layout.proxy_conf(), Owner::ROOT)
+    }
+}
+
+/// In an image: the unit that onboards when it boots for the first time, with the onboarding file
+/// that lies there by then. Nothing of a host's identity is made before (bundle.md 3).
+struct PrepareFirstBoot {
+    host: Host,
+}
+
+impl Step for PrepareFirstBoot {
+    fn describe(&self) -> String {
+        format!("have {} onboard at the first boot", unit::FIRST_BOOT)
+    }
+    fn satisfied(&self) -> Result<bool> {
+        let path = services::unit_dir(&self.host.layout).join(unit::FIRST_BOOT);
+        let there = files::read_text(&path, 64 << 10)?;
+        let same = there.is_some_and(|text| text == unit::first_boot());
+        Ok(same && services::is_enabled(&self.host, unit::FIRST_BOOT)?)
+    }
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        let _ = services::install_unit(&self.host, unit::FIRST_BOOT, unit::first_boot())?;
+        let _ = services::enable(&self.host, unit::FIRST_BOOT)?;
+        Ok(())
+    }
+    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
+        let _ = services::remove_unit(&self.host, unit::FIRST_BOOT)?;
+        Ok(())
     }
 }
 

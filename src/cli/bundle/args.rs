@@ -75,6 +75,10 @@ pub struct Request {
     pub skip_docker: bool,
     /// `--dry-run`
     pub dry_run: bool,
+    /// `--portable`
+    pub portable: bool,
+    /// `--root`
+    pub root: Option<PathBuf>,
     /// Present when both id and key were given.
     pub onboarding: Option<OnboardingArgs>,
 }
@@ -172,6 +176,8 @@ struct Seen {
     restart_deps: bool,
     skip_docker: bool,
     dry_run: bool,
+    portable: bool,
+    root: Option<PathBuf>,
     id: Option<String>,
     key: Option<Secret>,
     domain: Option<String>,
@@ -223,6 +229,8 @@ pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Bo
             }
             "--force" => seen.force = true,
             "--dry-run" => seen.dry_run = true,
+            "--portable" => seen.portable = true,
+            "--root" => seen.root = Some(path_value()?).filter(|p| !p.as_os_str().is_empty()),
             "--source-references" => {
                 let lines = around.now.sources().map_err(|text| stop(2, text))?;
                 return Err(Box::new(Stop {
@@ -350,6 +358,17 @@ fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<Request, Box<Stop
             ),
         )));
     };
+    if seen.root.is_some() {
+        if mode == Mode::Extract {
+            return Err(Box::new(stop(
+                2,
+                "--root has no meaning with --extract".into(),
+            )));
+        }
+        if !around.root {
+            return Err(Box::new(needs_root("--root")));
+        }
+    }
     // The variable completes an id; alone it asks for nothing.
     if seen.id.is_some() && seen.key.is_none() {
         let variable = around.key_variable.clone().filter(|v| !v.is_empty());
@@ -388,6 +407,8 @@ fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<Request, Box<Stop
         restart_deps: seen.restart_deps,
         skip_docker: seen.skip_docker,
         dry_run: seen.dry_run,
+        portable: seen.portable,
+        root: seen.root,
         onboarding,
     })
 }
@@ -425,6 +446,10 @@ Other options:
   --force                    Install even when the installed version is the same or newer, and
                              replace or remove an omi or scx that others use
   --dry-run                  Show what would be done, change nothing
+  --portable                 Lay the files down without dpkg or rpm, listed in a receipt (done
+                             without being asked where there is neither)
+  --root DIR                 Work on the image in this folder: nothing is started, and what -w and
+                             -s say is onboarded at its first boot
   --noDigest                 Do not let rpm check package digests
   --enable-opsmgr            Let Operations Manager reach this host (port 1270)
   --skip-docker-provider-install
