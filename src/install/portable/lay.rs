@@ -102,6 +102,7 @@ impl Survey {
 
     /// Puts everything in place that is to be written. The receipt must be on the disk.
     pub fn lay(&self, layout: &Layout, package: &Path) -> Result<()> {
+        sweep(layout, &self.things);
         let write = |path: &str| self.write.contains(path);
         for (path, thing) in self.things.iter().filter(|(path, _)| write(path)) {
             if let What::Dir { .. } = thing.what {
@@ -140,6 +141,7 @@ pub fn take_away(
     kept: &BTreeMap<String, Thing>,
     edits_too: bool,
 ) -> Result<BTreeMap<String, Thing>> {
+    sweep(layout, old);
     let mut left = BTreeMap::new();
     // Deepest first: `/a/b` sorts behind `/a`.
     for (path, thing) in old
@@ -173,6 +175,17 @@ pub fn take_away(
         }
     }
     Ok(left)
+}
+
+/// What a killed run left under names that are not final.
+fn sweep(layout: &Layout, things: &BTreeMap<String, Thing>) {
+    let folders: BTreeSet<&Path> = things
+        .keys()
+        .filter_map(|p| Path::new(p).parent())
+        .collect();
+    for folder in folders {
+        files::sweep_unfinished(&layout.path(folder));
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -150,6 +150,21 @@ impl InstallPortable {
     }
 }
 
+/// What a step of ours runs as a plan of its own is told of by its lines, not as steps.
+struct Within<'r>(&'r mut dyn Report);
+
+impl Report for Within<'_> {
+    fn line(&mut self, text: &str) {
+        self.0.line(text);
+    }
+    fn warn(&mut self, text: &str) {
+        self.0.warn(text);
+    }
+    fn tool_output(&mut self, bytes: &[u8]) {
+        self.0.tool_output(bytes);
+    }
+}
+
 impl Step for InstallPortable {
     fn describe(&self) -> String {
         let verb = match self.installed() {
@@ -173,7 +188,7 @@ impl Step for InstallPortable {
         });
         self.applied = true;
         let mut receipt = self.with_package(|package| self.lay(package, report))?;
-        product::configure(&self.host, report)?;
+        product::configure(&self.host, &mut Within(report))?;
         receipt.finish();
         receipt.save(&self.host.layout)
     }
