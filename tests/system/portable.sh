@@ -79,12 +79,22 @@ comes_back() {
 uninstall_tool() { exits 0 on $name sh /opt/microsoft/omsagent/bin/uninstall P; as_before; }
 purge() { exits 0 bundle $name --purge; as_before; exits 0 bundle $name --purge; }
 
-killed() { # SECONDS: what a kill leaves, the next run finishes, and a purge takes away
-    sh_ $name "cd /root; sh /mnt/dist/$BUNDLE_NAME --install >/dev/null 2>&1 & sleep $1; pkill -KILL -f '[o]msbundle' || true; wait"
+# killed_at N: at its N-th rename or removal. What that leaves, the next run finishes, and a purge takes away.
+kill_at() {
+    # shellcheck disable=SC2016
+    exits 0 sh_ $name 'cd /root; /mnt/tools/strace -f -qq -o /dev/null -e trace=rename,renameat,renameat2,unlink,unlinkat,rmdir \
+        -e "inject=rename,renameat,renameat2,unlink,unlinkat,rmdir:signal=KILL:when=$2" sh "/mnt/dist/$1" "$3" >/root/killed 2>&1 && { echo "ran to its end"; exit 1; }; rm -f /root/killed' \
+        "$BUNDLE_NAME" "$1" "$2"
+}
+killed() {
+    kill_at "$1" --install
     exits 0 bundle $name --install
     sh_ $name "/usr/bin/omsagent --version >/dev/null && grep -q '\"complete\": true' $RECEIPT"
     exits 0 bundle $name --purge; as_before
-    sh_ $name "cd /root; sh /mnt/dist/$BUNDLE_NAME --install >/dev/null 2>&1 & sleep $1; pkill -KILL -f '[o]msbundle' || true; wait"
+    kill_at "$1" --install
+    exits 0 bundle $name --purge; as_before
+    exits 0 bundle $name --install
+    kill_at "$(($1 / 2 + 1))" --purge
     exits 0 bundle $name --purge; as_before
 }
 
@@ -139,8 +149,8 @@ text = ["One."]
 [[dir]]
 path = "/opt/other"
 X
-    "$BINARY" pack deb --manifest "$WORK/none/p.toml" --binary "$BINARY" --arch x86_64 --version-label 1.0-1 --out "$WORK/none" >/dev/null
-    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$WORK"/none/*.deb --out "$WORK/k/none.sh" >/dev/null
+    "$BINARY" pack deb --manifest "$WORK/none/p.toml" --binary "$BINARY" --arch x86_64 --version-label 1.0-1 --time 1 --out "$WORK/none" >/dev/null
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$WORK"/none/*.deb --version-label 2.0.0-1 --out "$WORK/k/none.sh" >/dev/null
     exits 66 on $name sh /mnt/k/none.sh --install
     said 'does not have a supported package manager' "$OUT.err"
     as_before
@@ -165,7 +175,7 @@ dpkg_comes_later() {
 
 mkdir -p "$WORK/next"
 next_bundle "$WORK/next"
-start $name --bind-ro "$WORK/next:/mnt/next"
+start $name --bind-ro "$WORK/next:/mnt/next" --bind-ro "$("$RIG/lib/mktools"):/mnt/tools"
 case_ 'dpkg is gone' hide_dpkg
 hub_start $name
 look before
@@ -181,7 +191,7 @@ case_ '--remove keeps the edited file and the workspace' remove_keeps_settings
 case_ '--install brings both back' comes_back
 case_ 'the uninstall tool purges: files and accounts as before' uninstall_tool
 case_ 'files of somebody else: named, 17, untouched; --force' somebody_elses_file
-for seconds in ${KILL_AFTER:-0.1 0.25 0.5}; do case_ "killed after $seconds s: finished by the next run, or purged" killed "$seconds"; done
+for n in ${KILL_AT:-3 7 15 22}; do case_ "killed at the $n. rename or removal: finished by the next run, or purged" killed "$n"; done
 case_ 'read-only /usr: nothing below it is needed' read_only_usr
 case_ 'read-only /opt: 17 before the first change' read_only_opt
 case_ 'a bundle without a package for it: 66' no_package_in_the_bundle
