@@ -82,7 +82,7 @@ purge() { exits 0 bundle $name --purge; as_before; exits 0 bundle $name --purge;
 # killed_at N: at its N-th rename or removal. What that leaves, the next run finishes, and a purge takes away.
 kill_at() {
     # shellcheck disable=SC2016
-    exits 0 sh_ $name 'cd /root; /mnt/tools/strace -f -qq -o /dev/null -e trace=rename,renameat,renameat2,unlink,unlinkat,rmdir \
+    exits 0 sh_ $name 'cd /root; /mnt/tools/strace -qq -o /dev/null -e trace=rename,renameat,renameat2,unlink,unlinkat,rmdir \
         -e "inject=rename,renameat,renameat2,unlink,unlinkat,rmdir:signal=KILL:when=$2" sh "/mnt/dist/$1" "$3" >/root/killed 2>&1 && { echo "ran to its end"; exit 1; }; rm -f /root/killed' \
         "$BUNDLE_NAME" "$1" "$2"
 }

@@ -228,28 +228,27 @@ fn decide(
     if meta.is_dir() {
         bail!("a folder is in the way");
     }
-    let (as_packed, edited) = match &thing.what {
-        What::Link { target } => {
-            let says = std::fs::read_link(path).ok();
-            (says.as_deref() == Some(Path::new(target)), false)
-        }
-        _ => {
-            let digest = digest_of(path)?;
-            let same = |t: &Thing| digest.as_deref().is_some_and(|d| t.is_as_packed(d));
-            let look = meta.mode() & 0o7777 == thing.mode && meta.uid() == 0 && meta.gid() == 0;
-            let conffile = thing.is_conffile();
-            let edited = conffile && old.is_some_and(|old| !same(old));
-            (
-                same(thing) && (look || conffile || !nix::unistd::geteuid().is_root()),
-                edited,
-            )
-        }
-    };
-    Ok(match (as_packed, old) {
-        (true, _) => Keep,
-        (false, Some(_)) if edited => Keep,
-        (false, Some(_)) => Write,
-        (false, None) => Foreign,
+    if let What::Link { target } = &thing.what {
+        let same = std::fs::read_link(path).is_ok_and(|says| says == Path::new(target));
+        return Ok(match (same, old) {
+            (true, _) => Keep,
+            (false, Some(_)) => Write,
+            (false, None) => Foreign,
+        });
+    }
+    let digest = digest_of(path)?;
+    let same = |t: &Thing| digest.as_deref().is_some_and(|d| t.is_as_packed(d));
+    let conffile = thing.is_conffile();
+    if same(thing) {
+        // Owner and mode of a file that people edit are theirs to change, too.
+        let look = meta.mode() & 0o7777 == thing.mode && meta.uid() == 0 && meta.gid() == 0;
+        let fine = look || conffile || !nix::unistd::geteuid().is_root();
+        return Ok(if fine { Keep } else { Write });
+    }
+    Ok(match old {
+        None => Foreign,
+        Some(old) if conffile && !same(old) => Keep,
+        Some(_) => Write,
     })
 }
 
