@@ -80,3 +80,45 @@ fn lend() {
         let _ = mount(Some("/dev"), "dev", none, MsFlags::MS_BIND, none);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn inside_is_inside_and_outside_is_outside_again() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("here"), "").unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("out")).unwrap();
+        let inside = enter(dir.path()).unwrap();
+        assert!(Path::new("/here").exists() && !Path::new("/out/passwd").exists());
+        assert!(crate::host::os::is_chroot());
+        drop(inside);
+        assert!(!Path::new("/here").exists() && dir.path().join("here").exists());
+    }
+
+    #[test]
+    fn what_others_can_write_is_no_image() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |dir: &Path| enter(dir).err().map(|e| format!("{e:#}"));
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o757)).unwrap();
+        let said = refused(dir.path()).unwrap();
+        assert!(said.contains("nobody else may write"), "{said}");
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
+        assert!(refused(dir.path()).is_some());
+        let file = dir.path().join("f");
+        std::fs::write(&file, "").unwrap();
+        assert!(refused(&file).is_some() && refused(&dir.path().join("none")).is_some());
+        assert!(is_running_root(Path::new("/")) && !is_running_root(dir.path()));
+    }
+}
