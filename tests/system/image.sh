@@ -79,6 +79,20 @@ purge() {
     outside_as_before
 }
 
+# The host's dpkg or rpm is not the image's.
+without_manager() {
+    mkdir "$WORK/hidden"; find "$IMG/usr/bin" \( -name 'dpkg*' -o -name 'rpm*' \) -exec mv -t "$WORK/hidden" {} +
+    list_image >"$WORK/image.before"
+    exits 0 in_image --install; said 'Neither dpkg nor rpm is here' "$OUT.out"
+    test -s "$IMG/var/lib/omsagent/portable.json"; test -x "$IMG/opt/microsoft/omsagent/bin/omsagent"
+    test -L "$IMG/etc/systemd/system/multi-user.target.wants/omsagent-onboard.service"
+    exits 0 in_image --install --detailed-exitcode
+    exits 0 in_image --version-check; said '^omsagent +2\.0\.0\.1'
+    exits 0 in_image --purge
+    list_image >"$WORK/image.after"; same_file "$WORK/image.before" "$WORK/image.after"
+    outside_as_before
+}
+
 case_ 'an image' make_image
 start $name --bind "$IMG:/mnt/img"
 hub_start $name    # for its certificates only
@@ -100,3 +114,4 @@ case_ 'they are two hosts' two_hosts
 case_ '--purge of a clone leaves nothing' purge_of_a_clone
 "$RIG/down" --now "${name}a" "${name}b" >/dev/null 2>&1
 case_ '--purge: the image is as before' purge
+case_ 'an image with neither dpkg nor rpm, where the host has one: laid down in it' without_manager
