@@ -6,6 +6,7 @@ pub mod companions;
 pub mod departure;
 pub mod deploy;
 pub mod extract;
+pub mod first_boot;
 pub mod kits;
 pub mod means;
 mod patience;

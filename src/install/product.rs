@@ -2,6 +2,7 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
+use super::first_boot::PrepareFirstBoot;
 use super::release;
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
@@ -63,7 +64,7 @@ pub fn configure_plan(host: &Host) -> Plan {
     }
     plan.push(OwnProxyConf { host: host.clone() });
     if !host.is_live() && host.services == ServiceManager::Systemd {
-        plan.push(PrepareFirstBoot { host: host.clone() });
+        plan.push(PrepareFirstBoot::new(host));
     }
     plan.push(InstallInfo::new(&host.layout));
     // Last, since older rules that it replaces would not come back.
@@ -72,22 +73,6 @@ pub fn configure_plan(host: &Host) -> Plan {
         made: false,
     });
     plan
-}
-
-/// Who onboards what lies in an image: a line for the person who made it.
-pub fn who_onboards(host: &Host) -> String {
-    let file = host.layout.onboarding_file();
-    let how = match host.services {
-        ServiceManager::Systemd => format!("{} does it at the first boot", unit::FIRST_BOOT),
-        ServiceManager::None => {
-            let tool = host.layout.bin().join("omsadmin.sh");
-            format!(
-                "no systemd in this image: run {} at the first boot",
-                tool.display()
-            )
-        }
-    };
-    format!("{} is onboarded later: {how}.", file.display())
 }
 
 /// Folders where a killed run may have left a file under a name that is not final.
@@ -374,33 +359,6 @@ impl Step for OwnProxyConf {
     }
     fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
         files::chown_file(&self.host.layout.proxy_conf(), Owner::ROOT)
-    }
-}
-
-/// In an image: the unit that onboards when it boots for the first time, with the onboarding file
-/// that lies there by then. Nothing of a host's identity is made before (bundle.md 3).
-struct PrepareFirstBoot {
-    host: Host,
-}
-
-impl Step for PrepareFirstBoot {
-    fn describe(&self) -> String {
-        format!("have {} onboard at the first boot", unit::FIRST_BOOT)
-    }
-    fn satisfied(&self) -> Result<bool> {
-        let path = services::unit_dir(&self.host.layout).join(unit::FIRST_BOOT);
-        let there = files::read_text(&path, 64 << 10)?;
-        let same = there.is_some_and(|text| text == unit::first_boot());
-        Ok(same && services::is_enabled(&self.host, unit::FIRST_BOOT)?)
-    }
-    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
-        let _ = services::install_unit(&self.host, unit::FIRST_BOOT, unit::first_boot())?;
-        let _ = services::enable(&self.host, unit::FIRST_BOOT)?;
-        Ok(())
-    }
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        let _ = services::remove_unit(&self.host, unit::FIRST_BOOT)?;
-        Ok(())
     }
 }
 

@@ -22,6 +22,7 @@ use crate::install::companions::{self, Delivery};
 use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
+use crate::install::first_boot;
 use crate::install::kits;
 use crate::install::means;
 use crate::install::product;
@@ -465,7 +466,7 @@ fn put_in_place(
                 Console.line("Nothing to do: this host is as asked for.");
             }
             if at_first_boot {
-                Console.line(&product::who_onboards(host));
+                Console.line(&first_boot::who_onboards(host));
             }
             0
         }
