@@ -6,6 +6,7 @@ use crate::cli::report::Console;
 use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
+use crate::install::portable;
 use crate::install::product;
 use crate::install::recovery::{self, Purpose};
 use anyhow::{Result, bail};
@@ -36,6 +37,7 @@ fn configure(host: &Host) -> Result<u8> {
     if !host.layout.bin().join("omsagent").exists() {
         bail!("package omsagent was removed meanwhile");
     }
+    portable::hand_over(&host.layout)?;
     if let Err(broken) = product::configure(host, &mut Console) {
         err!("error\t{}: {broken}", broken.step);
         for line in &broken.left_behind {
@@ -45,7 +47,7 @@ fn configure(host: &Host) -> Result<u8> {
     }
     // The lock is ours still; onboarding takes none of its own below it. A bundle that holds it
     // onboards by itself, after us.
-    if !lock.is_parents() && host.layout.onboarding_file().exists() {
+    if !lock.is_parents() && host.is_live() && host.layout.onboarding_file().exists() {
         // A workspace that cannot be reached must not fail the package; the file stays for the
         // next attempt (bundle.md 3).
         let code = admin::onboard_from_file(host, None);

@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How long a question to the package database may take.
 const ASKING: Duration = Duration::from_secs(120);
 
+/// The variable by which maintainer scripts learn whose lock they work under.
+pub const LOCK_HOLDER: &str = "OMSAGENT_LOCK_HOLDER";
+
 /// The tool that owns the host's packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackageManager {
@@ -45,7 +48,7 @@ pub struct How {
 }
 
 impl PackageManager {
-    /// The order of bundle.md 2.2. `None`: neither (the bundle's exit code 66).
+    /// The order of bundle.md 2.2. `None`: neither.
     pub fn detect(layout: &Layout) -> Option<PackageManager> {
         use PackageManager::{Dpkg, Rpm};
         if layout.path("/etc/debian_version").exists() {
@@ -128,7 +131,7 @@ impl PackageManager {
                 let digest = ["--nodigest", "--nofiledigest"];
                 let digest = if how.no_digest { &digest[..] } else { &[] };
                 let force: &[&str] = if how.force { &["--force"] } else { &[] };
-                let rpm = Command::new("rpm").timeout(PATIENCE);
+                let rpm = rpm();
                 match how.kind {
                     Kind::Add => rpm.arg("-ivh").args(digest).args(force),
                     Kind::Upgrade => rpm.arg("--upgrade").args(force).args(digest),
@@ -202,7 +205,7 @@ impl PackageManager {
 pub fn installed_version(host: &Host, name: &str) -> anyhow::Result<Option<String>> {
     match host.packages {
         None => Ok(None),
-        Some(manager) if host.is_live() => manager.installed_version(name),
+        Some(manager) if host.layout.is_live() => manager.installed_version(name),
         Some(PackageManager::Dpkg) => installed_below(&host.layout, name),
         Some(PackageManager::Rpm) => anyhow::bail!(
             "cannot tell whether `{name}` is installed below `{}`: the rpm database of a root \
@@ -227,13 +230,18 @@ pub fn lock_held(outcome: &Outcome) -> bool {
 fn dpkg() -> Command {
     Command::new("dpkg")
         .env("DEBIAN_FRONTEND", "noninteractive")
+        .env(LOCK_HOLDER, std::process::id().to_string())
+        .timeout(PATIENCE)
+}
+
+fn rpm() -> Command {
+    Command::new("rpm")
+        .env(LOCK_HOLDER, std::process::id().to_string())
         .timeout(PATIENCE)
 }
 
 fn erase(name: &str) -> Command {
-    Command::new("rpm")
-        .args(["--erase", name])
-        .timeout(PATIENCE)
+    rpm().args(["--erase", name])
 }
 
 /// `Version:` of `dpkg -s` when its `Status:` line holds ` installed` (bundle.md 2.2).

@@ -32,8 +32,8 @@ pub enum ServiceManager {
 
 impl ServiceManager {
     /// Live: systemd is what runs when /run/systemd/system exists.
-    pub fn detect(layout: &Layout) -> ServiceManager {
-        let is = if layout.is_live() {
+    pub fn detect(layout: &Layout, live: bool) -> ServiceManager {
+        let is = if live {
             layout.path("/run/systemd/system").is_dir()
         } else {
             VENDOR_DIRS.iter().any(|dir| layout.path(dir).is_dir())

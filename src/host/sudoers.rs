@@ -52,7 +52,7 @@ pub fn install(host: &Host, text: &str) -> Result<Placed> {
     let Some(current) = files::read(&main, FILE_LIMIT)? else {
         return Ok(skipped("sudo is not installed: no `/etc/sudoers`"));
     };
-    if host.is_live() && command::find("visudo").is_none() {
+    if host.layout.is_live() && command::find("visudo").is_none() {
         return Ok(skipped(
             "sudo is not installed: `/etc/sudoers` is there, `visudo` is not",
         ));
@@ -169,7 +169,7 @@ fn replace_main(host: &Host, main: &Path, current: &[u8], new: &[u8]) -> Result<
 /// Asks `visudo` about a whole file. The copy lies beside /etc/sudoers, where only root can write
 /// and a relative `@include` means the same.
 fn check(host: &Host, text: &[u8]) -> Result<()> {
-    if !host.is_live() || command::find("visudo").is_none() {
+    if !host.layout.is_live() || command::find("visudo").is_none() {
         return Ok(());
     }
     let mut copy = tempfile::Builder::new()

@@ -1,6 +1,8 @@
 //! The packages beside omsagent that a bundle may hold: omi and scx before it, omsconfig after it
 //! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
 
+use super::deploy::package_for;
+use super::means::{self, Means};
 use super::patience::patiently;
 use super::release::PACKAGE;
 use crate::base::command::Command;
@@ -13,7 +15,7 @@ use crate::plan::backup::Backups;
 use crate::plan::keep::{Coming, Keep};
 use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -165,6 +167,22 @@ pub fn left_alone(delivery: &Delivery<'_>, manager: PackageManager) -> Result<Ve
     Ok(lines)
 }
 
+/// Lines about packages that only a package manager can install.
+pub fn left_out(bundle: &Bundle) -> Vec<String> {
+    let mut names: Vec<&str> = bundle
+        .entries()
+        .iter()
+        .filter(|e| matches!(e.kind, Kind::Deb | Kind::Rpm))
+        .filter_map(|e| e.pkg.as_deref().filter(|name| *name != PACKAGE))
+        .collect();
+    names.sort_by_key(|name| place(name));
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| format!("Package {name} needs dpkg or rpm and is left out."))
+        .collect()
+}
+
 /// Does the installed package say that Microsoft made it?
 pub fn microsoft_made(manager: PackageManager, name: &str) -> Result<bool> {
     let asked = match manager {
@@ -195,14 +213,17 @@ fn is_newer(entry: &Entry, installed: Option<&str>) -> Result<bool> {
 
 /// One line of `--version-check` per component, cells 15 wide (bundle.md 2.8).
 pub fn version_rows(host: &Host, bundle: &Bundle) -> Result<Vec<String>> {
-    let manager = host.packages.context("no package manager")?;
-    let mut found = packages(bundle, manager, &host.arch);
+    let means = means::of(host);
+    let mut found = match means {
+        Means::Manager(manager) => packages(bundle, manager, &host.arch),
+        Means::Portable => vec![(PACKAGE, package_for(bundle, host, means)?)],
+    };
     let shown = |name: &str| SHOWN.iter().position(|s| *s == name);
     found.sort_by_key(|(name, _)| shown(name).unwrap_or(SHOWN.len()));
     found
         .into_iter()
         .map(|(name, entry)| {
-            let installed = manager.installed_version(name)?;
+            let installed = means::installed_version(host, name)?;
             let available = Version::parse(entry.version.as_deref().unwrap_or_default())?;
             let answer = if is_newer(entry, installed.as_deref())? {
                 "Yes"

@@ -4,15 +4,17 @@
 use super::companions::{self, Delivery};
 use super::health::{self, HealthCheck, Unhealthy, Verdict};
 use super::kits;
+use super::means::Means;
 use super::patience::patiently;
+use super::portable::InstallPortable;
 use super::product;
 use super::release::{self, PACKAGE};
+use crate::base::files::{Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
-use crate::package::version::Version;
 use crate::plan::backup::Backups;
 use crate::plan::journal::{CutShort, Journal, Run};
 use crate::plan::keep::{self, Coming, Keep};
@@ -23,10 +25,13 @@ use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use zeroize::Zeroizing;
 
 /// How to deploy.
 #[derive(Debug, Clone)]
 pub struct Order {
+    /// How the package gets here.
+    pub means: Means,
     /// `--install`: refuses when omi or scx is there (exit code 23).
     pub fresh: bool,
     /// `--force`
@@ -37,14 +42,33 @@ pub struct Order {
     pub kits: kits::How,
     /// What to onboard afterwards.
     pub onboarding: Option<OnboardingRequest>,
+    /// In an image: what its first boot shall onboard.
+    pub first_boot: Option<FirstBoot>,
+}
+
+/// What an image finds at its first boot.
+#[derive(Clone)]
+pub struct FirstBoot {
+    /// Text of the onboarding file.
+    pub file: Zeroizing<String>,
+    /// Certificates of `--ca-file`.
+    pub ca: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for FirstBoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstBoot(..)")
+    }
 }
 
 /// Why a deployment ended, each with its exit code of bundle.md 1.3.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// 66
-    #[error("Error: This system does not have a supported package manager")]
-    NoPackageManager,
+    /// 66: the bundle holds nothing that could be laid down here without one.
+    #[error(
+        "Error: This system does not have a supported package manager\n(and this bundle has no omsagent package for {0} that could be laid down without one)"
+    )]
+    NoPackageManager(String),
     /// 4
     #[error("This kit is intended for {kit} systems and cannot install on {host} systems")]
     WrongKind {
@@ -84,7 +108,7 @@ impl DeployError {
     /// The bundle's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            DeployError::NoPackageManager => 66,
+            DeployError::NoPackageManager(_) => 66,
             DeployError::WrongKind { .. } => 4,
             DeployError::AlreadyInstalled => 23,
             DeployError::Package(_) => 17,
@@ -95,22 +119,31 @@ impl DeployError {
     }
 }
 
-/// The package of this bundle for this host.
-pub fn package_for<'b>(bundle: &'b Bundle, host: &Host) -> Result<&'b Entry, DeployError> {
-    let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
+/// The package of this bundle for this host. Without a package manager either kind will do.
+pub fn package_for<'b>(
+    bundle: &'b Bundle,
+    host: &Host,
+    means: Means,
+) -> Result<&'b Entry, DeployError> {
+    let ours = |kind| {
+        let wanted = move |e: &&Entry| e.kind == kind && e.pkg.as_deref() == Some(PACKAGE);
+        let mut entries = bundle.entries().iter().filter(wanted);
+        entries.find(|e| fits(e, host))
+    };
+    let Some(manager) = means.manager() else {
+        return ours(Kind::Deb)
+            .or_else(|| ours(Kind::Rpm))
+            .ok_or_else(|| DeployError::NoPackageManager(host.arch.clone()));
+    };
     let (kind, name) = match manager {
         PackageManager::Dpkg => (Kind::Deb, "DPKG"),
         PackageManager::Rpm => (Kind::Rpm, "RPM"),
     };
     let other = if name == "DPKG" { "RPM" } else { "DPKG" };
-    bundle
-        .entries()
-        .iter()
-        .find(|e| e.kind == kind && e.pkg.as_deref() == Some(PACKAGE) && fits(e, host))
-        .ok_or(DeployError::WrongKind {
-            kit: other,
-            host: name,
-        })
+    ours(kind).ok_or(DeployError::WrongKind {
+        kit: other,
+        host: name,
+    })
 }
 
 fn fits(entry: &Entry, host: &Host) -> bool {
@@ -177,7 +210,7 @@ impl Upgrade {
         let Some(from) = installed else {
             return Ok(None);
         };
-        Ok(is_older(from)?.then(|| Upgrade {
+        Ok(release::is_newer_than(installed)?.then(|| Upgrade {
             from: from.to_owned(),
             running: health::running(host),
             can_go_back: Keep::of(&host.layout)
@@ -192,13 +225,6 @@ struct Prepared {
     plan: Plan,
     upgrade: Option<Upgrade>,
     verdict: Verdict,
-}
-
-/// Is that version older than ours, or one that cannot be compared?
-fn is_older(installed: &str) -> Result<bool> {
-    let ours = Version::parse(&release::version())?;
-    // What cannot be read cannot be older than us for certain: let the tool decide.
-    Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
 }
 
 /// The error of an upgrade that was taken back: after an agent that was not healthy it says what
@@ -253,8 +279,21 @@ fn prepare(
     scratch: &Path,
     order: &Order,
 ) -> Result<Prepared, DeployError> {
-    let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
-    let entry = package_for(bundle, host)?.clone();
+    let entry = package_for(bundle, host, order.means)?.clone();
+    let mut plan = Plan::new();
+    let Some(manager) = order.means.manager() else {
+        let step = InstallPortable::new(host, bundle, entry, scratch, order.force)
+            .map_err(DeployError::Package)?;
+        push_onboarding_file(&mut plan, host, order);
+        push_first_boot(&mut plan, host, order);
+        // The last one: it takes back what it did by itself.
+        plan.push(step);
+        return Ok(Prepared {
+            plan,
+            upgrade: None,
+            verdict: Verdict::default(),
+        });
+    };
     let ask = |name| manager.installed_version(name);
     if order.fresh {
         let there = ["omi", "scx"].map(ask);
@@ -276,13 +315,8 @@ fn prepare(
     let keep = Keep::of(&host.layout);
     let (before, after) =
         companions::plans(&delivery, manager, &keep).map_err(DeployError::Package)?;
-    let mut plan = Plan::new();
     plan.append(before);
-    if order.onboarding.is_some() {
-        // What was asked for on the command line wins over a file lying there, as in the
-        // original, which overwrote it.
-        plan.push(WriteFile::remove(host.layout.onboarding_file()));
-    }
+    push_onboarding_file(&mut plan, host, order);
     plan.push(InstallPackage {
         manager,
         bundle: bundle.clone(),
@@ -295,6 +329,7 @@ fn prepare(
         no_digest: order.no_digest,
     });
     plan.append(after);
+    push_first_boot(&mut plan, host, order);
     let mut verdict = Verdict::default();
     if let Some(upgrade) = &upgrade {
         let (step, found) = HealthCheck::new(host, upgrade.running.clone(), upgrade.can_go_back);
@@ -306,6 +341,27 @@ fn prepare(
         upgrade,
         verdict,
     })
+}
+
+/// What was asked for on the command line wins over a file lying there, as in the original, which
+/// overwrote it.
+fn push_onboarding_file(plan: &mut Plan, host: &Host, order: &Order) {
+    if order.onboarding.is_some() {
+        plan.push(WriteFile::remove(host.layout.onboarding_file()));
+    }
+}
+
+fn push_first_boot(plan: &mut Plan, host: &Host, order: &Order) {
+    let Some(first_boot) = &order.first_boot else {
+        return;
+    };
+    if let Some(pem) = &first_boot.ca {
+        let look = Look::owned(0o644, Owner::ROOT);
+        plan.push(WriteFile::new(host.layout.ca_file(), pem.clone(), look));
+    }
+    let look = Look::owned(0o600, Owner::ROOT);
+    let text = first_boot.file.as_bytes();
+    plan.push(WriteFile::new(host.layout.onboarding_file(), text, look));
 }
 
 /// Onboards, unless the workspace's agent is running already. True when the host was changed.
@@ -354,7 +410,7 @@ struct InstallPackage {
 
 impl InstallPackage {
     fn is_newer(&self) -> Result<bool> {
-        self.installed.as_deref().map_or(Ok(true), is_older)
+        release::is_newer_than(self.installed.as_deref())
     }
 }
 
@@ -469,7 +525,9 @@ pub fn preview(
             .preview()
             .map_err(DeployError::Internal)?,
     );
-    lines.extend(kits::outline(host, bundle, order.kits));
+    if !host.image {
+        lines.extend(kits::outline(host, bundle, order.kits));
+    }
     if let Some(request) = &order.onboarding {
         let running = onboarding::is_running_as_asked(host, request);
         let outline = onboarding::outline(host, request)

@@ -2,10 +2,12 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
+use super::first_boot::PrepareFirstBoot;
 use super::release;
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
+use crate::host::services::ServiceManager;
 use crate::host::{Host, accounts, services, sudoers, syslog, unit};
 use crate::plan::backup::Backups;
 use crate::plan::history;
@@ -20,6 +22,9 @@ use std::path::{Path, PathBuf};
 
 /// Group of the service account, group of everything it may read, and the account.
 const GROUPS: [&str; 2] = ["omsagent", "omiusers"];
+
+/// Name of the receipt of an installation without package manager, in the records.
+pub const RECEIPT: &str = "portable.json";
 
 fn made_accounts(layout: &Layout) -> PathBuf {
     layout.records().join("accounts")
@@ -56,6 +61,9 @@ pub fn configure_plan(host: &Host) -> Plan {
         plan.push(EnsureAccount::user(host));
     }
     plan.push(OwnProxyConf { host: host.clone() });
+    if !host.is_live() && host.services == ServiceManager::Systemd {
+        plan.push(PrepareFirstBoot::new(host));
+    }
     plan.push(InstallInfo::new(&host.layout));
     plan.push(AllowSudo { host: host.clone() });
     plan
@@ -99,7 +107,8 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
         Journal::at(&host.layout.records(), about)
     };
     configure_plan(host).run(host, &mut journal("configure package".into()), report)?;
-    if !host.layout.is_live() {
+    // What does not run is brought to life by its first boot.
+    if !host.is_live() {
         return Ok(());
     }
     for id in workspace::all(&host.layout) {
@@ -194,6 +203,8 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
         }
         fine
     };
+    let at_first_boot = services::remove_unit(host, unit::FIRST_BOOT);
+    note(at_first_boot.map(|_| ()).map_err(Into::into));
     note(sudoers::remove(host).map(|_| ()));
     note(files::remove(&layout.installinfo()).map(|_| ()));
     note(files::chown_file(&layout.proxy_conf(), Owner::ROOT));
@@ -220,14 +231,25 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
 }
 
 /// Takes the records away, but for those of a run that goes on: the one that has the package manager
-/// take away what it installed, and puts the rest back itself.
+/// take away what it installed, and puts the rest back itself. The receipt stays until all that it
+/// lists is gone.
 fn forget(records: &Path) -> Result<()> {
     let runs = history::read(records).runs;
-    if !runs.iter().any(history::Past::is_running) {
-        return files::remove_tree(records).map(|_| ());
+    if runs.iter().any(history::Past::is_running) {
+        files::remove(&records.join("accounts"))?;
+        return files::remove_tree(&records.join("log")).map(|_| ());
     }
-    files::remove(&records.join("accounts"))?;
-    files::remove_tree(&records.join("log")).map(|_| ())
+    let Ok(entries) = std::fs::read_dir(records) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() != RECEIPT {
+            files::remove_tree(&entry.path())?;
+        }
+    }
+    files::remove_dir_if_empty(records);
+    Ok(())
 }
 
 fn made_by_us(made: &str, line: &str) -> bool {

@@ -1,8 +1,8 @@
 //! What a run that was cut short (killed, or the power went) left behind: the next command that
 //! changes the host takes it back, or brings it to its end, before it does anything of its own.
 
-use super::product;
 use super::release::{self, PACKAGE};
+use super::{means, product};
 use crate::base::command::Command;
 use crate::base::files;
 use crate::host::Host;
@@ -166,10 +166,7 @@ fn complete(host: &Host, run: &Past, purpose: Purpose, report: &mut dyn Report) 
         Purpose::Remove => return Ended::NotFinished,
         Purpose::Change => {}
     }
-    let installed = |manager: crate::host::packages::PackageManager| {
-        manager.installed_version(PACKAGE).ok().flatten()
-    };
-    let Some(version) = host.packages.and_then(installed) else {
+    let Ok(Some(version)) = means::installed_version(host, PACKAGE) else {
         report.line(&format!(
             "{which} did not finish; the package is not installed wholly: install it again."
         ));

@@ -52,6 +52,8 @@ pub const KEYS: &[Key] = &[
     ("force", "--force", Kind::Flag),
     ("dry_run", "--dry-run", Kind::Flag),
     ("lock_timeout", "--lock-timeout", Kind::Number),
+    ("portable", "--portable", Kind::Flag),
+    ("root", "--root", Kind::Path),
     ("no_digest", "--noDigest", Kind::Flag),
     ("restart_deps", "--restart-deps", Kind::Flag),
     (

@@ -21,6 +21,7 @@ const VALUED: &[&str] = &[
     "-m",
     "--multi-homing-marker",
     "--ca-file",
+    "--root",
     "--extract-script",
     "--extract-binary",
     "--lock-timeout",

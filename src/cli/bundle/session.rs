@@ -2,6 +2,7 @@
 //! like to a person and to a program. What it does is [`super`]'s.
 
 use super::args::{Immediate, Surroundings};
+use super::image::Place;
 use super::interactive::{self, AtTerminal};
 use super::json::{self, Facts, Planned};
 use super::log::Log;
@@ -23,12 +24,20 @@ pub struct Session {
     pub facts: Facts,
 }
 
+/// Where a run works: the host, or with `--root` an image.
+pub struct Stage {
+    /// What was found there.
+    pub host: Host,
+    /// The image; left when this goes.
+    pub place: Option<Place>,
+}
+
 impl Session {
     /// Runs `work` with the words that are left for the parser; the exit code.
     pub fn hold(
         typed: &[OsString],
-        host: &Host,
-        work: impl FnOnce(&mut Session, &[OsString]) -> End,
+        host: Host,
+        work: impl FnOnce(&mut Session, &mut Stage, &[OsString]) -> End,
     ) -> u8 {
         let (manner, rest, mut problem) = manner::part(typed);
         let mut session = Session {
@@ -53,14 +62,16 @@ impl Session {
         if session.manner.json {
             shown::keep_stdout_free();
         }
+        let mut stage = Stage { host, place: None };
         let end = match problem {
             Some(text) => refused(&text),
             None => match session.begin(&mut words) {
                 Some(end) => end,
-                None => work(&mut session, &words),
+                None => work(&mut session, &mut stage, &words),
             },
         };
-        session.end(host, end)
+        // Still inside the image, if that is where the run was.
+        session.end(&stage.host, end)
     }
 
     /// The answers file's words before those that were typed.

@@ -85,6 +85,10 @@ pub struct Request {
     pub dry_run: bool,
     /// `--lock-timeout`: how long locks are waited for.
     pub lock_timeout: Option<Duration>,
+    /// `--portable`
+    pub portable: bool,
+    /// `--root`
+    pub root: Option<PathBuf>,
     /// Present when both id and key were given.
     pub onboarding: Option<OnboardingArgs>,
 }
@@ -180,6 +184,8 @@ struct Seen {
     skip_docker: bool,
     dry_run: bool,
     lock_timeout: Option<Duration>,
+    portable: bool,
+    root: Option<PathBuf>,
     id: Option<String>,
     key: Option<Secret>,
     domain: Option<String>,
@@ -241,6 +247,8 @@ pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Bo
                     )
                 })?);
             }
+            "--portable" => seen.portable = true,
+            "--root" => seen.root = Some(path_value()?).filter(|p| !p.as_os_str().is_empty()),
             "--source-references" => {
                 let lines = around.now.sources().map_err(|text| stop(2, text))?;
                 return Err(Box::new(Stop {
@@ -348,6 +356,17 @@ fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<Request, Box<Stop
             ),
         )));
     };
+    if seen.root.is_some() {
+        if mode == Mode::Extract {
+            return Err(Box::new(stop(
+                2,
+                "--root has no meaning with --extract".into(),
+            )));
+        }
+        if !around.root {
+            return Err(Box::new(needs_root("--root")));
+        }
+    }
     // The variable completes an id; alone it asks for nothing.
     if seen.id.is_some() && seen.key.is_none() {
         let variable = around.key_variable.clone().filter(|v| !v.is_empty());
@@ -387,6 +406,8 @@ fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<Request, Box<Stop
         skip_docker: seen.skip_docker,
         dry_run: seen.dry_run,
         lock_timeout: seen.lock_timeout,
+        portable: seen.portable,
+        root: seen.root,
         onboarding,
     })
 }

@@ -36,6 +36,10 @@ Other options:
   --lock-timeout SECONDS     Wait so long for another omsagent command and for dpkg, apt, rpm,
                              dnf or zypper to end (default 120; environment variable
                              OMSAGENT_LOCK_TIMEOUT)
+  --portable                 Lay the files down without dpkg or rpm, listed in a receipt (done
+                             without being asked where there is neither)
+  --root DIR                 Work on the image in this folder: nothing is started, and what -w and
+                             -s say is onboarded at its first boot
   --noDigest                 Do not let rpm check package digests
   --enable-opsmgr            Let Operations Manager reach this host (port 1270)
   --skip-docker-provider-install
