@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod blocks;
 pub mod layout;
 pub mod logrotate;
+pub mod originals;
 pub mod os;
 pub mod packages;
 pub mod services;

@@ -2,10 +2,10 @@
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
 use super::companions::{self, Delivery};
-use super::kits;
 use super::patience::patiently;
 use super::product;
 use super::release::{self, PACKAGE};
+use super::{kits, migrate};
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
@@ -195,6 +195,7 @@ pub fn package_plan(
         no_digest: order.no_digest,
         applied: false,
     });
+    plan.push(FinishTakeover { host: host.clone() });
     plan.append(after);
     Ok(plan)
 }
@@ -335,6 +336,30 @@ impl Step for InstallPackage {
             "package {PACKAGE} could not be taken away again: {}",
             outcome.last_line()
         )
+    }
+}
+
+/// Configures a package that a killed rpm left for later: it does not come back to that itself.
+struct FinishTakeover {
+    host: Host,
+}
+
+impl Step for FinishTakeover {
+    fn describe(&self) -> String {
+        "finish the upgrade from the original agent, where it was cut short".into()
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(!migrate::is_put_off(&self.host.layout))
+    }
+
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        product::configure(&self.host, report).map_err(with_left_behind)
+    }
+
+    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
+        // Going back to the original is not possible: its files are gone.
+        Ok(())
     }
 }
 

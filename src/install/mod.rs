@@ -7,6 +7,7 @@ pub mod departure;
 pub mod deploy;
 pub mod extract;
 pub mod kits;
+pub mod migrate;
 mod patience;
 pub mod product;
 pub mod release;

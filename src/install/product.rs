@@ -2,7 +2,7 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
-use super::release;
+use super::{migrate, release};
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
@@ -96,11 +96,59 @@ pub(super) fn sweep(host: &Host) {
 /// that were running are restarted into the new binary.
 pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
     sweep(host);
+    let live = host.layout.is_live();
+    let mut news = false;
+    let mut tell = |report: &mut dyn Report, result: Result<bool>| match result {
+        Ok(made) => news |= made,
+        Err(e) => report.warn(&format!("{e:#}")),
+    };
+    if live {
+        let retired = migrate::retire(host, report);
+        tell(report, Ok(retired));
+        tell(report, migrate::inherit_accounts(host));
+    }
     let mut journal = Journal::at(&records(&host.layout));
     configure_plan(host).run(&mut journal, report)?;
-    if !host.layout.is_live() {
+    if !live {
         return Ok(());
     }
+    let moved = unflatten(host, report);
+    tell(report, moved);
+    workspace::migrate::clear_empty_conf(&host.layout);
+    resume_workspaces(host, report);
+    let retired = migrate::retire_nxautomation(host);
+    if let Ok(migrate::Runbooks::Needed(why)) = retired {
+        report.line(&format!("User nxautomation stays: {why}."));
+    }
+    tell(
+        report,
+        retired.map(|what| what == migrate::Runbooks::Removed),
+    );
+    let cleared = migrate::clear_up(host, news, report).and_then(|()| migrate::done(&host.layout));
+    if let Err(e) = cleared {
+        report.warn(&format!("{e:#}"));
+    }
+    Ok(())
+}
+
+/// The one workspace of a host from before multi-homing, moved to folders of its own.
+fn unflatten(host: &Host, report: &mut dyn Report) -> Result<bool> {
+    let Some(id) = workspace::migrate::flat(&host.layout)? else {
+        return Ok(false);
+    };
+    report.line("Migrating to multi-homing folder structure...");
+    let moved = onboarding::service_owner(host)
+        .and_then(|owner| workspace::migrate::unflatten(host, &id, owner));
+    let plan = moved.map_err(|e| e.context(format!("workspace {id} stays where it is")))?;
+    let mut journal = Journal::at(&records(&host.layout));
+    plan.run(&mut journal, report)
+        .map(|finished| finished.changed)
+        .map_err(|broken| anyhow::anyhow!("workspace {id} stays where it is: {broken}"))
+}
+
+/// Brings every onboarded workspace (back) to life. One that cannot be is told, and no other is
+/// the worse for it.
+fn resume_workspaces(host: &Host, report: &mut dyn Report) {
     for id in workspace::all(&host.layout) {
         if !workspace::is_onboarded(&host.layout, &id) {
             continue;
@@ -108,7 +156,12 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
         let pid = |host: &Host| services::main_pid(host, &unit::name(&id)).ok().flatten();
         let old_pid = pid(host);
         let resumed = take_back(host, &id)
-            .and_then(|()| onboarding::resume(host, &id))
+            .and_then(|()| onboarding::service_owner(host))
+            .and_then(|owner| workspace::migrate::own_identity(host, &id, owner))
+            .and_then(|mut plan| {
+                plan.append(onboarding::resume(host, &id)?);
+                Ok(plan)
+            })
             .map_err(|e| e.context(format!("workspace {id}")));
         // One broken workspace must not keep the package from being configured.
         match resumed {
@@ -126,7 +179,6 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
             }
         }
     }
-    Ok(())
 }
 
 /// Files kept by a removal belong to root meanwhile (or to a number without a name, after one by
@@ -199,6 +251,9 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
     sweep(host);
     let mut unmade = true;
     if layout.is_live() {
+        if made_by_us(made, "user nxautomation") {
+            note(migrate::retire_nxautomation(host).map(|_| ()));
+        }
         if made_by_us(made, "user omsagent") {
             let user = accounts::remove_user(host, accounts::OMSAGENT);
             unmade &= note(user.map(|_| ()).map_err(Into::into));
@@ -215,6 +270,26 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
         note(files::remove_tree(&records(layout)).map(|_| ()));
     }
     files::remove_dir_if_empty(&layout.var());
+}
+
+/// Adds to the accounts that we made, or took over. True when one was new.
+pub(super) fn remember_made(layout: &Layout, records: &[String]) -> Result<bool> {
+    let before = made(layout)?;
+    let mut text = before.clone();
+    for record in records {
+        if !made_by_us(&text, record) {
+            text.push_str(record);
+            text.push('\n');
+        }
+    }
+    if text == before {
+        return Ok(false);
+    }
+    let records = self::records(layout);
+    files::make_dir(&records, Look::owned(0o700, Owner::ROOT))?;
+    let look = Look::owned(0o600, Owner::ROOT);
+    files::write_atomic(&made_accounts(layout), text.as_bytes(), look)?;
+    Ok(true)
 }
 
 fn made_by_us(made: &str, line: &str) -> bool {
@@ -269,14 +344,7 @@ impl Step for EnsureAccount {
     }
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let path = made_accounts(&self.host.layout);
-        let mut text = made(&self.host.layout)?;
-        let record = self.record();
-        if !made_by_us(&text, &record) {
-            text.push_str(&record);
-            text.push('\n');
-            files::write_atomic(&path, text.as_bytes(), Look::owned(0o600, Owner::ROOT))?;
-        }
+        remember_made(&self.host.layout, &[self.record()])?;
         self.made = true;
         match self.group {
             Some(name) => {
@@ -324,7 +392,10 @@ impl Step for OwnProxyConf {
     fn satisfied(&self) -> Result<bool> {
         use std::os::unix::fs::MetadataExt;
         let path = self.host.layout.proxy_conf();
-        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || m.uid() != 0))
+        // Without the account yet: what root has will be given.
+        let account = onboarding::service_owner(&self.host).map(|owner| owner.uid);
+        let right = |uid: u32| account.as_ref().map_or(uid != 0, |account| uid == *account);
+        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || right(m.uid())))
     }
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
         let owner = onboarding::service_owner(&self.host)?;

@@ -233,6 +233,48 @@ impl Step for MakeLink {
     }
 }
 
+/// Gives a file or folder another name. A link at the old place is what somebody put there instead:
+/// it stays.
+pub struct MovePath {
+    from: PathBuf,
+    to: PathBuf,
+    moved: bool,
+}
+
+impl MovePath {
+    /// `from` -> `to`, on one file system. At `to` there is nothing, or an empty folder.
+    pub fn new(from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Self {
+        MovePath {
+            from: from.into(),
+            to: to.into(),
+            moved: false,
+        }
+    }
+}
+
+impl Step for MovePath {
+    fn describe(&self) -> String {
+        format!("move {} to {}", self.from.display(), self.to.display())
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(std::fs::symlink_metadata(&self.from).map_or(true, |m| m.is_symlink()))
+    }
+
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        files::move_to(&self.from, &self.to)?;
+        self.moved = true;
+        Ok(())
+    }
+
+    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
+        if !self.moved {
+            return Ok(());
+        }
+        files::move_to(&self.to, &self.from)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::Kept;
@@ -257,6 +299,7 @@ mod tests {
         cycle(&mut WriteFile::new(at("old"), "new", Look::mode(0o640)));
         cycle(&mut WriteFile::remove(at("old")));
         cycle(&mut MakeLink::new(at("l"), at("old")));
+        cycle(&mut MovePath::new(at("old"), at("moved")));
         assert_eq!(std::fs::read(at("old")).unwrap(), b"old");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
@@ -270,6 +313,22 @@ mod tests {
         std::os::unix::fs::symlink("/elsewhere", dir.path().join("l")).unwrap();
         let step = WriteFile::if_absent(dir.path().join("l"), "ours", Look::mode(0o644));
         assert!(step.satisfied().unwrap(), "a link of the administrator's");
+    }
+
+    #[test]
+    fn a_move_replaces_an_empty_folder_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = &mut Kept::default();
+        let at = |n: &str| dir.path().join(n);
+        std::fs::create_dir_all(at("from/below")).unwrap();
+        std::fs::create_dir_all(at("full/other")).unwrap();
+        std::fs::create_dir(at("empty")).unwrap();
+        assert!(MovePath::new(at("from"), at("full")).apply(report).is_err());
+        let mut step = MovePath::new(at("from"), at("empty"));
+        step.apply(report).unwrap();
+        assert!(at("empty/below").is_dir() && step.satisfied().unwrap());
+        std::os::unix::fs::symlink("/etc", at("from")).unwrap();
+        assert!(MovePath::new(at("from"), at("new")).satisfied().unwrap());
     }
 
     #[test]
