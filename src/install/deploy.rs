@@ -388,6 +388,8 @@ pub fn preview(
     let mut lines = package_plan(host, bundle, scratch, order)?
         .preview()
         .map_err(DeployError::Internal)?;
+    let takeover = migrate::outline(&host.layout);
+    lines.extend(takeover.into_iter().map(|line| (line, true)));
     lines.extend(
         product::configure_plan(host)
             .preview()

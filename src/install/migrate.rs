@@ -56,6 +56,40 @@ pub fn done(layout: &Layout) -> Result<()> {
     files::remove(&note(layout)).map(|_| ())
 }
 
+/// Where somebody edited the original's templates, rpm put ours beside them. Those were never meant
+/// for edits: ours take their place.
+pub fn own_templates(layout: &Layout) -> Result<()> {
+    const BESIDE: &str = ".rpmnew";
+    if !is_put_off(layout) {
+        return Ok(());
+    }
+    for dir in [layout.sysconf(), layout.sysconf().join("omsagent.d")] {
+        for name in names(&dir) {
+            if let Some(template) = name.strip_suffix(BESIDE) {
+                files::remove(&dir.join(template))?;
+                files::move_to(&dir.join(&name), &dir.join(template))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a takeover would do here, for `--dry-run`; nothing on a host without traces of the original.
+pub fn outline(layout: &Layout) -> Vec<String> {
+    let mut lines: Vec<String> = originals::services(layout)
+        .iter()
+        .map(|name| format!("stop and remove service {name} of the original agent"))
+        .collect();
+    if let Ok(Some(id)) = workspace::migrate::flat(layout) {
+        lines.push(format!(
+            "move workspace {id} to folders of its own, and rewrite its omsagent.conf to them"
+        ));
+    }
+    let left = leftovers(layout);
+    lines.extend(left.iter().map(|path| format!("remove {}", path.display())));
+    lines
+}
+
 /// Stops the original's daemons and takes their units and scripts away. True when there were any.
 pub fn retire(host: &Host, report: &mut dyn Report) -> bool {
     let layout = &host.layout;
@@ -107,20 +141,23 @@ pub fn inherit_accounts(host: &Host) -> Result<bool> {
         records.push(format!("group {}", accounts::OMIUSERS));
     }
     let mut changed = product::remember_made(&host.layout, &records)?;
-    if !omsconfig_is_there(&host.layout) {
+    if !omsconfig_is_there(host) {
         changed |= accounts::forbid_login(host, name)?.made();
     }
     Ok(changed)
 }
 
-fn omsconfig_is_there(layout: &Layout) -> bool {
-    layout.path("/opt/microsoft/omsconfig").is_dir()
+/// By its folder, and by the package manager, since its modules stay behind when it is removed.
+fn omsconfig_is_there(host: &Host) -> bool {
+    let ask = |manager: PackageManager| manager.installed_version("omsconfig");
+    let is_known_gone = matches!(host.packages.map(ask), Some(Ok(None)));
+    host.layout.path("/opt/microsoft/omsconfig").is_dir() && !is_known_gone
 }
 
 /// Who still needs the runbooks' account; `None` is nobody.
 fn nxautomation_is_needed(host: &Host, user: &accounts::User) -> Result<Option<&'static str>> {
     let layout = &host.layout;
-    if omsconfig_is_there(layout) {
+    if omsconfig_is_there(host) {
         return Ok(Some("omsconfig is installed"));
     }
     let crontabs = ["/var/spool/cron/crontabs", "/var/spool/cron"];

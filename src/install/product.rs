@@ -112,6 +112,8 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
     if !live {
         return Ok(());
     }
+    let templates = migrate::own_templates(&host.layout);
+    tell(report, templates.map(|()| false));
     let moved = unflatten(host, report);
     tell(report, moved);
     workspace::migrate::clear_empty_conf(&host.layout);
@@ -137,8 +139,15 @@ fn unflatten(host: &Host, report: &mut dyn Report) -> Result<bool> {
         return Ok(false);
     };
     report.line("Migrating to multi-homing folder structure...");
-    let moved = onboarding::service_owner(host)
-        .and_then(|owner| workspace::migrate::unflatten(host, &id, owner));
+    let moved = onboarding::service_owner(host).and_then(|owner| {
+        // After a removal of the original they belong to the number of an account that is gone.
+        for (tree, _) in host.layout.primary_links(&id) {
+            if std::fs::symlink_metadata(&tree).is_ok_and(|m| m.is_dir()) {
+                files::chown_tree(&tree, owner)?;
+            }
+        }
+        workspace::migrate::unflatten(host, &id, owner)
+    });
     let plan = moved.map_err(|e| e.context(format!("workspace {id} stays where it is")))?;
     let mut journal = Journal::at(&records(&host.layout));
     plan.run(&mut journal, report)

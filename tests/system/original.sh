@@ -74,7 +74,7 @@ ours_runs() { # ID...
 arrives_once() { # PRIORITY ID...: one record in each workspace, none twice
     local mark="orig-$$-$RANDOM" ws priority=$1; shift
     sh_ "$name" "logger -t rigtest -p $priority '$mark'; logger -t rigtest -p user.crit '$mark-unasked'"
-    arrives "$mark" 30; sleep 3
+    arrives "$mark" 60; sleep 3
     for ws in "$@"; do
         equal "$(hub_query "SELECT SyslogMessage FROM Syslog WHERE WorkspaceId = '$ws' AND SyslogMessage LIKE '%$mark%'" | grep -cF "$mark")" 1 "records in $ws"
     done
@@ -123,6 +123,12 @@ purged() {
 }
 # --- the three ways
 
+dry_run_tells() {
+    inside "$name" list >"$WORK/dry.1"
+    exits 0 bundle "$name" --upgrade --dry-run
+    said 'stop and remove service omsagent-LAD of the original'; said 'remove /etc/cron.d/omsagent'
+    inside "$name" list >"$WORK/dry.2"; same_file "$WORK/dry.1" "$WORK/dry.2"
+}
 by_bundle() {
     exits 0 bundle "$name" --upgrade
     cat "$OUT"
@@ -138,11 +144,21 @@ bare() {
 migrated() { said 'Migrating to multi-homing folder structure' ; no sh_ "$name" "grep -q 'type syslog' $ETC/$WS/conf/omsagent.conf"
     sh_ "$name" "grep -q 'cert_path $ETC/$WS/certs/oms.crt' $ETC/$WS/conf/omsagent.conf && grep -q 'pos_file $VAR/$WS/state/mine.pos' $ETC/$WS/conf/omsagent.conf && test -s $ETC/$WS/conf/omsagent.conf.bak"; }
 removed_before() {
+    # It knows nothing of this one, which would keep its account in use.
+    sh_ "$name" 'systemctl stop omsagent-LAD'
     if is_rpm; then sh_ "$name" 'rpm -e omsagent'; else sh_ "$name" 'dpkg -r omsagent'; fi
     no sh_ "$name" 'getent passwd omsagent'
     sh_ "$name" "find $ETC $VAR -nouser | grep -q ."
+    # One of them cannot run.
+    sh_ "$name" "sed -i 's/port .*/port none/' $ETC/$WS2/conf/omsagent.d/syslog.conf"
     exits 0 bundle "$name" --upgrade
     said 'Installing package: omsagent'
+    equal "$(grep -c "workspace $WS2: .*syslog.conf:3: .port. is .none." "$OUT")" 1 'lines about the broken one'
+}
+mended() {
+    sh_ "$name" "sed -i 's/port none/port 25225/' $ETC/$WS2/conf/omsagent.d/syslog.conf"
+    exits 0 bundle "$name" --upgrade --force
+    unsaid 'warning'
 }
 # omsconfig stays as it is, and with it the account and the cron file that it uses.
 omsconfig_keeps() {
@@ -159,6 +175,7 @@ down
 
 up origin$$a
 case_ 'the original, multi-homed: two workspaces, scom, LAD, edits' original multi
+case_ '--dry-run says what would happen, and nothing does' dry_run_tells
 case_ '--upgrade takes over' by_bundle
 case_ 'ids, GUIDs, keys, edits, log, plug-in are the same' kept "$WS" "$WS2"
 case_ 'our agent runs for each workspace' ours_runs "$WS" "$WS2"
@@ -189,7 +206,9 @@ down
 
 up origin$$c
 case_ 'the original once more' original multi
-case_ 'removed, then ours is installed' removed_before
+case_ 'removed, then ours is installed; one workspace is broken and said' removed_before
+case_ 'the other one runs' ours_runs "$WS"
+case_ 'the broken one is mended' mended
 case_ 'ids, GUIDs, keys, edits, log, plug-in are the same' kept "$WS" "$WS2"
 case_ 'our agent runs for each workspace' ours_runs "$WS" "$WS2"
 case_ 'its leftovers are gone' gone
