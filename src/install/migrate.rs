@@ -185,7 +185,12 @@ pub enum Runbooks {
 /// goes when nothing is in it.
 pub fn retire_nxautomation(host: &Host) -> Result<Runbooks> {
     let (name, comment) = COMMENTS[1];
-    let Some(user) = accounts::user(host, name)?.filter(|user| user.comment == comment) else {
+    let user = accounts::user(host, name)?;
+    if user.is_none() {
+        // The original's removal took the account and left its home.
+        remove_home(&host.layout);
+    }
+    let Some(user) = user.filter(|user| user.comment == comment) else {
         return Ok(Runbooks::None);
     };
     if let Some(why) = nxautomation_is_needed(host, &user)? {
@@ -198,10 +203,15 @@ pub fn retire_nxautomation(host: &Host) -> Result<Runbooks> {
     }
     let _ = accounts::remove_user(host, name)?;
     let _ = accounts::remove_group(host, name)?;
-    let home = host.layout.path("/home/nxautomation");
+    remove_home(&host.layout);
+    Ok(Runbooks::Removed)
+}
+
+/// The home that the original made, when nobody put anything there.
+fn remove_home(layout: &Layout) {
+    let home = layout.path("/home/nxautomation");
     files::remove_dir_if_empty(&home.join("run"));
     files::remove_dir_if_empty(&home);
-    Ok(Runbooks::Removed)
 }
 
 /// Takes away what the original's scripts made and its package's removal would have taken along,
