@@ -421,6 +421,20 @@ fn the_originals_header_alone_selects_nothing_so_the_default_comes() {
 }
 
 #[test]
+fn our_own_syslog_ng_statements_are_kept_but_for_the_port() {
+    let main = b"source s_src { system(); };\n@include \"/etc/syslog-ng/conf.d/*.conf\"\n";
+    let root = Root::new(&[("etc/syslog-ng/syslog-ng.conf", main)]);
+    std::fs::create_dir_all(root.path("etc/syslog-ng/conf.d")).unwrap();
+    let keep = |port| syslog::configure_keeping(&root.host(), &id(ONE), port, &small()).unwrap();
+    let ours = || root.read("etc/syslog-ng/conf.d/95-omsagent.conf");
+    assert_eq!(keep(25224), Change::Made);
+    assert_eq!(ours(), ng_stanza(ONE, 25224, "s_src"));
+    assert_eq!(keep(25224), Change::AlreadyThere);
+    assert_eq!(keep(25230), Change::Made);
+    assert_eq!(ours(), ng_stanza(ONE, 25230, "s_src"));
+}
+
+#[test]
 fn syslog_ng_statements_move_to_our_file_as_they_are() {
     let source = "source s_src { system(); internal(); };\n";
     let theirs = format!(

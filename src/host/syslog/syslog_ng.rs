@@ -65,7 +65,10 @@ pub(super) fn present_rules(text: &[u8], id: &WorkspaceId, port: u16) -> String 
 
 /// A destination's line with another `port(...)`.
 fn at_port(line: &str, port: u16) -> String {
-    let Some(at) = line.find("port(").map(|at| at + "port(".len()) else {
+    // Not the end of `transport(`.
+    let is_word = |at: &usize| !line[..*at].ends_with(|c: char| c.is_ascii_alphanumeric());
+    let mut found = line.match_indices("port(").map(|(at, _)| at);
+    let Some(at) = found.find(is_word).map(|at| at + "port(".len()) else {
         return line.to_owned();
     };
     let digits = line[at..].bytes().take_while(u8::is_ascii_digit).count();
