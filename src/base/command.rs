@@ -1,5 +1,6 @@
 //! Running other programs: no shell, a fixed PATH and locale, a deadline, bounded output.
 
+use crate::base::spent::{self, On};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::PathBuf;
@@ -138,6 +139,7 @@ impl Command {
     pub fn run_with(self, mut each: impl FnMut(&[u8])) -> Result<Outcome, CommandError> {
         let path =
             find(&self.program).ok_or_else(|| CommandError::Missing(self.program.clone()))?;
+        let _waiting = spent::waiting(On::Tools);
         let start = |source| CommandError::Start {
             program: self.program.clone(),
             source,

@@ -5,3 +5,4 @@ pub mod files;
 pub mod ids;
 pub mod out;
 pub mod secret;
+pub mod spent;

@@ -1,6 +1,7 @@
 //! Floor 5: a door each. Words typed -> a request; a result -> text or JSON and an exit code.
 //! Nothing below this floor prints and exits.
 
+use crate::base::spent;
 use crate::plan::lock;
 use crate::{err, out};
 use clap::{Parser, Subcommand};
@@ -69,6 +70,7 @@ struct Words {
 
 /// Picks the door by the program's own name and first word.
 pub fn main() -> ExitCode {
+    spent::begin();
     let args: Vec<OsString> = std::env::args_os().collect();
     heed_the_environment();
     ExitCode::from(dispatch(args))

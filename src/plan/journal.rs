@@ -8,6 +8,7 @@ use super::history::{self, Ended};
 use super::process::Process;
 use super::undo::Undo;
 use crate::base::files::{self, Look, Owner};
+use crate::base::spent::{self, Spent};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -79,6 +80,9 @@ pub(super) struct Line {
     pub undo: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Ended>,
+    /// Of the process so far, in the line that ends a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ms: Option<Spent>,
 }
 
 impl Line {
@@ -95,6 +99,7 @@ impl Line {
             state: None,
             undo: None,
             outcome: None,
+            ms: None,
         }
     }
 }
@@ -184,7 +189,9 @@ impl Journal {
                 End::TakenBack => "taken-back",
                 End::LeftBehind => "left-behind",
             };
-            written = self.write(&Line::of(&self.run, event), Sync::Now).is_ok();
+            let mut line = Line::of(&self.run, event);
+            line.ms = Some(spent::so_far());
+            written = self.write(&line, Sync::Now).is_ok();
         }
         if written && end != End::LeftBehind {
             backups.discard();

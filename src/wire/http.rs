@@ -1,5 +1,6 @@
 //! One HTTPS request at a time, over HTTP/1.1, with a client certificate, always verified.
 
+use crate::base::spent::{self, On};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::tls;
 use std::path::PathBuf;
@@ -188,6 +189,7 @@ impl Client {
         body: Option<&[u8]>,
     ) -> Result<Response, HttpError> {
         let url = Url::parse(url)?;
+        let _waiting = spent::waiting(On::Network);
         let target = url.target();
         let agent = &self.options.user_agent;
         let request = Request::new(method, &url, agent, headers, body)?;

@@ -2,6 +2,7 @@
 //! (docs/json.md).
 
 use super::args::Mode;
+use crate::base::spent::{self, Spent};
 use crate::bundle::{Bundle, Kind};
 use crate::cli::explain;
 use crate::cli::report::{Record, StepSeen};
@@ -100,6 +101,7 @@ struct Object<'a> {
     log: Option<&'a Path>,
     warnings: &'a [String],
     errors: &'a [String],
+    ms: Spent,
 }
 
 /// The object, on one line.
@@ -147,6 +149,7 @@ pub fn object(
         log,
         warnings: &record.warnings,
         errors: &record.errors,
+        ms: spent::so_far(),
     };
     // Only a path that is no text cannot be written; the code is the least that is needed.
     serde_json::to_string(&object).unwrap_or_else(|e| {
