@@ -10,6 +10,7 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod agent;
 pub mod bundle;
+pub mod doctor;
 pub mod explain;
 pub mod hub;
 pub mod maintainer;
@@ -17,6 +18,7 @@ pub mod pack;
 pub mod report;
 pub mod service;
 pub mod signals;
+pub mod status;
 pub mod syslog;
 pub mod uninstall;
 pub mod verify;
@@ -39,6 +41,10 @@ enum Door {
     Pack(pack::Args),
     /// Is a bundle whole, and who signed it?
     Verify(verify::Args),
+    /// How every workspace of this host stands
+    Status(status::Args),
+    /// What is wrong with this host's agent, and how to mend it
+    Doctor(doctor::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
     Admin(Words),
     /// Start, stop and ask for workspaces' services (service_control)
@@ -108,6 +114,8 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Hub(args) => hub::run(args),
         Door::Pack(args) => pack::run(args),
         Door::Verify(args) => verify::run(&args),
+        Door::Status(args) => status::run(&args),
+        Door::Doctor(args) => doctor::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),

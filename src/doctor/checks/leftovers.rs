@@ -1,0 +1,214 @@
+//! What removed workspaces, killed runs and the original agent have left.
+
+use crate::base::files;
+use crate::doctor::finding::{Finding, Fix};
+use crate::doctor::patient::Patient;
+use crate::host::FILE_LIMIT;
+use crate::host::services;
+use crate::host::syslog::{OURS, RSYSLOG_CONF, RSYSLOG_D, SYSLOG_NG_CONF, SYSLOG_NG_D};
+use crate::install::product;
+use crate::workspace::removal;
+use std::path::PathBuf;
+
+/// Units, links and folders of a workspace that is not here any more.
+pub fn workspaces(patient: &Patient, found: &mut Vec<Finding>) {
+    let layout = &patient.host.layout;
+    for id in removal::traces(layout) {
+        let here = patient.workspaces.iter().any(|w| w.id == id);
+        // What a removal of the package keeps is no left-over: the folder is there.
+        if here {
+            continue;
+        }
+        let paths = layout.workspace(&id);
+        let seen = match paths.var.is_dir() {
+            true => format!(
+                "{} is there, {} is not",
+                paths.var.display(),
+                paths.etc.display()
+            ),
+            false => {
+                "a unit, a log rotation, a program link or the primary links name it".to_owned()
+            }
+        };
+        found.push(
+            Finding::new(
+                "workspace-remains",
+                format!("something is left of workspace {id}"),
+            )
+            .seen(seen)
+            .of(&id)
+            .mend(format!("omsadmin.sh -x {id}")),
+        );
+    }
+}
+
+/// What the original's packages leave behind (bundle.md 4.4, 4.8, 5).
+const ORIGINAL: [(&str, bool); 8] = [
+    ("/etc/cron.d/omsagent", true),
+    ("/etc/cron.d/OMSConsistencyInvoker", true),
+    ("/etc/opt/microsoft/omsagent/omsagent.env", true),
+    ("/opt/microsoft/omsagent/ruby", false),
+    ("/opt/microsoft/omsagent/plugin", false),
+    ("/var/opt/microsoft/omsagent/npm_state", false),
+    ("/usr/share/selinux/packages/omsagent-logrotate", false),
+    ("/home/nxautomation", false),
+];
+
+/// Files of the original that nothing here uses.
+pub fn original(patient: &Patient, found: &mut Vec<Finding>) {
+    let layout = &patient.host.layout;
+    // omsconfig has its job and its account there.
+    let omsconfig = layout.path("/opt/microsoft/omsconfig").is_dir();
+    for (path, safe) in ORIGINAL {
+        let its = path.contains("OMSConsistency") || path.contains("nxautomation");
+        let path = layout.path(path);
+        if std::fs::symlink_metadata(&path).is_err() || (its && omsconfig) {
+            continue;
+        }
+        let finding = Finding::new(
+            "original-remains",
+            format!("{} is the original agent's", path.display()),
+        );
+        let finding = finding.seen("nothing of this version uses it");
+        found.push(match safe && path.is_file() {
+            true => finding.fix(Fix::Remove(path)),
+            false => finding.mend(format!(
+                "look whether something of yours is in it, then: rm -r {}",
+                path.display()
+            )),
+        });
+    }
+}
+
+/// Files that a killed run had begun: some programs read every file of their folder.
+pub fn unfinished_files(patient: &Patient, found: &mut Vec<Finding>) {
+    let layout = &patient.host.layout;
+    let mut folders: Vec<PathBuf> = [
+        "/etc",
+        "/etc/logrotate.d",
+        "/etc/sudoers.d",
+        RSYSLOG_D,
+        SYSLOG_NG_D,
+    ]
+    .map(|dir| layout.path(dir))
+    .into();
+    folders.extend([
+        services::unit_dir(layout),
+        layout.etc(),
+        layout.sysconf(),
+        layout.bin(),
+        layout.var(),
+        product::records(layout),
+    ]);
+    for ward in &patient.workspaces {
+        let paths = layout.workspace(&ward.id);
+        folders.extend([
+            paths.etc.clone(),
+            paths.conf(),
+            paths.conf_d(),
+            paths.certs(),
+        ]);
+    }
+    for folder in folders {
+        for path in files::unfinished(&folder) {
+            found.push(
+                Finding::new(
+                    "unfinished-file",
+                    format!("{} was never finished", path.display()),
+                )
+                .seen("a run that was killed has left it")
+                .fix(Fix::Remove(path)),
+            );
+        }
+    }
+}
+
+/// The last run that changed this host did not come to its end.
+pub fn unfinished_run(patient: &Patient, found: &mut Vec<Finding>) {
+    let path = product::records(&patient.host.layout).join("journal.jsonl");
+    let text = files::read_text(&path, 1 << 20)
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let Some(last) = text.lines().last() else {
+        return;
+    };
+    if is_unfinished(last) {
+        found.push(
+            Finding::new("run-unfinished", "the last change of this host was cut off")
+                .seen(format!("the last line of {}: {last}", path.display()))
+                .mend("run the same command again: it completes what is missing"),
+        );
+    }
+}
+
+fn is_unfinished(line: &str) -> bool {
+    let event = serde_json::from_str::<serde_json::Value>(line).ok();
+    let event = event.as_ref().and_then(|v| v["event"].as_str());
+    matches!(event, Some("begin" | "end" | "undo" | "left-behind"))
+}
+
+/// Stanzas for workspaces that are not here.
+pub fn syslog_lines(patient: &Patient, found: &mut Vec<Finding>) {
+    let layout = &patient.host.layout;
+    let all = [
+        layout.path(RSYSLOG_D).join(OURS),
+        layout.path(RSYSLOG_CONF),
+        layout.path(SYSLOG_NG_D).join(OURS),
+        layout.path(SYSLOG_NG_CONF),
+    ];
+    for path in all {
+        let text = files::read_text(&path, FILE_LIMIT)
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        for id in text.lines().filter_map(stanza_of) {
+            if patient.workspaces.iter().any(|w| w.id.as_str() == id) {
+                continue;
+            }
+            let what = format!("{} still forwards for workspace {id}", path.display());
+            found.push(
+                Finding::new("syslog-remains", what)
+                    .seen("that workspace is not on this host")
+                    .mend(format!("configure_syslog.sh unconfigure {id}")),
+            );
+        }
+    }
+}
+
+fn stanza_of(line: &str) -> Option<&str> {
+    line.trim()
+        .strip_prefix("# OMS Syslog collection for workspace ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_journal_may_end() {
+        for (event, wanted) in [
+            ("begin", true),
+            ("end", true),
+            ("left-behind", true),
+            ("complete", false),
+            ("taken-back", false),
+        ] {
+            let line = format!(r#"{{"time":"t","run":"r","event":"{event}"}}"#);
+            assert_eq!(is_unfinished(&line), wanted, "{event}");
+        }
+        assert!(!is_unfinished("garbage"));
+    }
+
+    #[test]
+    fn whose_a_stanza_is() {
+        assert_eq!(
+            stanza_of("# OMS Syslog collection for workspace X"),
+            Some("X")
+        );
+        assert_eq!(
+            stanza_of("# End of OMS Syslog collection for workspace X"),
+            None
+        );
+    }
+}
