@@ -73,9 +73,12 @@ impl Patient {
         }
     }
 
-    /// Those that can be expected to work.
+    /// Those that can be expected to work: not those that a removal of the package has kept.
     pub fn onboarded(&self) -> impl Iterator<Item = &Ward> {
-        self.workspaces.iter().filter(|w| w.onboarded)
+        let installed = self.installed;
+        self.workspaces
+            .iter()
+            .filter(move |w| installed && w.onboarded)
     }
 }
 

@@ -271,7 +271,7 @@ pub fn links(patient: &Patient, found: &mut Vec<Finding>) {
         let below = target
             .strip_prefix(layout.root())
             .map(|t| Path::new("/").join(t));
-        if there.is_some() && there == below.ok() && target.is_dir() {
+        if there.is_some() && there == below.ok() {
             continue;
         }
         let seen = there.map_or("no link".into(), |t| format!("leads to {}", t.display()));
