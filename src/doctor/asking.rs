@@ -38,7 +38,10 @@ pub fn ask(sockets: &[PathBuf], patience: Duration) -> Vec<Result<Snapshot, Sile
     for (number, path) in sockets.iter().enumerate() {
         let (tell, path) = (tell.clone(), path.clone());
         // A full backlog would hold the connecting thread for ever: it is left behind then.
-        std::thread::spawn(move || tell.send((number, ask_one(&path, patience))));
+        std::thread::spawn(move || {
+            // Nobody listens any more when it comes too late.
+            let _ = tell.send((number, ask_one(&path, patience)));
+        });
     }
     drop(tell);
     let mut answers = vec![Err(Silent::Stuck); sockets.len()];

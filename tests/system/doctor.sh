@@ -182,7 +182,7 @@ fault disk-full $I '' 'in_ "mount -t tmpfs -o size=1M,mode=750,uid=\$(id -u omsa
 fault workspace-remains $I '' 'in_ "cp $U /etc/systemd/system/omsagent-$NOWS.service"' 'in_ "rm /etc/systemd/system/omsagent-$NOWS.service"'
 fault original-remains $I '' 'in_ "echo \"* * * * * root true\" >/etc/cron.d/omsagent"' fix
 fault unfinished-file $I '' 'in_ ": >/etc/sudoers.d/.omsagent.abc.omsagent-new"' fix
-fault run-unfinished $I '' 'in_ "cp -a /var/lib/omsagent/journal.jsonl /root/safe/; echo \"{\\\"event\\\":\\\"begin\\\"}\" >>/var/lib/omsagent/journal.jsonl"' 'in_ "cp -a /root/safe/journal.jsonl /var/lib/omsagent/"'
+fault run-unfinished $I '' 'in_ "echo \"{\\\"event\\\":\\\"begin\\\"}\" >>/var/lib/omsagent/journal.jsonl"' fix
 fault onboarding-file-left $I '' 'in_ ": >/etc/omsagent-onboard.conf"' 'in_ "rm /etc/omsagent-onboard.conf"'
 again='in_ "systemctl restart $(agent_unit)"; sleep 4'
 fault dns-fails '' 'upload-failing chain-not-sent' 'in_ "sed s/$WS.ods.$DOMAIN/x.$DOMAIN/ /root/safe/hosts >/etc/hosts"' 'in_ "cat /root/safe/hosts >/etc/hosts"' "$again"

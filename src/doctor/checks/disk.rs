@@ -21,13 +21,13 @@ pub fn space(patient: &Patient, found: &mut Vec<Finding>) {
     let mut seen: Vec<(u64, PathBuf)> = Vec::new();
     for folder in folders {
         let Ok(stat) = statvfs(&folder) else { continue };
-        let id = stat.filesystem_id() as u64;
+        let id = stat.filesystem_id();
         if seen.iter().any(|(known, _)| *known == id) {
             continue;
         }
         seen.push((id, folder.clone()));
-        let free = stat.blocks_available() as u64 * stat.fragment_size() as u64;
-        let inodes = (stat.files() as u64 > 0).then_some(stat.files_available() as u64);
+        let free = stat.blocks_available() * stat.fragment_size();
+        let inodes = (stat.files() > 0).then_some(stat.files_available());
         let (id, what) = match judge(free, inodes, stat.flags().contains(FsFlags::ST_RDONLY)) {
             None => continue,
             Some(id) => (id, folder.display()),

@@ -137,7 +137,8 @@ pub fn unfinished_run(patient: &Patient, found: &mut Vec<Finding>) {
         found.push(
             Finding::new("run-unfinished", "the last change of this host was cut off")
                 .seen(format!("the last line of {}: {last}", path.display()))
-                .mend("run the same command again: it completes what is missing"),
+                .mend("run the same command again: it completes what is missing")
+                .fix(Fix::Package),
         );
     }
 }
