@@ -78,6 +78,12 @@ offline_is_quick() {
     hub_start $name
     sh_ $name "systemctl reload $(agent_unit) 2>/dev/null || systemctl restart $(agent_unit)"; sleep 3
 }
+other_role() {
+    local t0=$SECONDS
+    exits 2 sh_ $name 'runuser -u nobody -- omsagent doctor --role console'
+    said 'ERROR +(dns-fails|endpoint-silent): .*login.windows.net'
+    [ $((SECONDS - t0)) -lt 15 ] || wrong "it took $((SECONDS - t0)) s"
+}
 status_tells() {
     sh_ $name 'omsagent status --json' >"$WORK/s.json"; cat "$WORK/s.json"
     python3 - "$WORK/s.json" <<'PY'
@@ -170,7 +176,7 @@ fault certificate-mismatch $I '' 'in_ "openssl genrsa 2048 2>/dev/null >/root/k.
 fault settings-broken $I '' 'in_ ": >$W/conf/omsadmin.conf"' back
 fault config-mistake $I '' 'in_ "sed -i \"s/port 25224/port none/\" $W/conf/omsagent.d/syslog.conf"' back
 fault config-ignored $I '' 'in_ "printf \"<source>\\n  type nosuch\\n</source>\\n\" >$W/conf/omsagent.d/x.conf; chown omsagent:omiusers $W/conf/omsagent.d/x.conf"' 'in_ "rm $W/conf/omsagent.d/x.conf"'
-fault syslog-not-forwarding $I '' 'in_ "sed -i /127.0.0.1/d $OURS"' fix
+fault syslog-not-forwarding $I 'syslog-broken' 'in_ "sed -i /127.0.0.1/d $OURS"' fix
 fault syslog-twice $I '' 'in_ "echo \"*.warning @127.0.0.1:25224\" >/etc/rsyslog.d/10-own.conf"' 'in_ "rm /etc/rsyslog.d/10-own.conf"'
 fault syslog-broken $I '' 'in_ "echo \"module(load=nosuch\" >$RSYSLOG/10-own.conf"' 'in_ "rm $RSYSLOG/10-own.conf"'
 fault syslog-stopped $I '' 'in_ "systemctl stop syslog.socket rsyslog.service"' 'in_ "systemctl start rsyslog.service"'
@@ -193,6 +199,12 @@ fault proxy-unreachable '' 'upload-failing chain-not-sent' 'in_ "echo 127.0.0.1:
 fault service-refuses '' 'upload-failing chain-not-sent' other_pair back "$again"
 fault chain-not-received '' '' 'in_ "echo \"user.* stop\" >/etc/rsyslog.d/01-own.conf; systemctl restart rsyslog"' 'in_ "rm /etc/rsyslog.d/01-own.conf; systemctl restart rsyslog"'
 fault upload-failing '' 'endpoint-closed chain-not-sent' 'hub_stop; in_ "systemctl restart $(agent_unit)"; sleep 4' 'hub_start $name' "$again"
+skewed=$TOP/target/debug/omsagent faketime=$(find /usr/lib -name libfaketime.so.1 | sed -n 1p)
+# A static program takes no preloaded clock: the hub of this fault is the debug build.
+if [ -x "$skewed" ] && [ -n "$faketime" ]; then
+    fault clock-off '' 'upload-failing chain-not-sent service-refuses' 'HUB_BINARY=$skewed; hub_start $name env LD_PRELOAD="$faketime" FAKETIME=+2h' 'HUB_BINARY=$BINARY; hub_start $name' "$again"
+fi
 case_ 'without the service it is done in 15 s' offline_is_quick
+case_ 'the endpoints of another role, without root and without a network' other_role
 case_ 'all planted faults, none false' summary
 sed -n '/^doctor/p' "$WORK/case"
