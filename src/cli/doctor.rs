@@ -41,6 +41,7 @@ pub struct Args {
     fix: bool,
 }
 
+/// [`Role`] as it is typed.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum RoleWord {
     Agent,
@@ -188,5 +189,30 @@ impl<'a> Shown<'a> {
             mend: &finding.mend,
             fixable: finding.fix.is_some(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/doctor.md promises these names.
+    #[test]
+    fn the_fields_of_the_object() {
+        let finding = Finding::new("dns-fails", "a").seen("b").mend("c");
+        let whole = Whole {
+            schema: 1,
+            version: "v",
+            host: "h",
+            installed: true,
+            checks: 1,
+            findings: vec![Shown::of(&finding)],
+            mended: Vec::new(),
+            exit_code: 2,
+        };
+        assert_eq!(
+            serde_json::to_string(&whole).unwrap(),
+            r#"{"schema":1,"version":"v","host":"h","installed":true,"checks":1,"findings":[{"id":"dns-fails","severity":"error","workspace":null,"what":"a","evidence":"b","mend":"c","fixable":false}],"mended":[],"exit_code":2}"#
+        );
     }
 }

@@ -128,3 +128,65 @@ pub fn exit_code(findings: &[Finding]) -> u8 {
 pub fn count(depth: Depth) -> usize {
     CHECKS.iter().filter(|c| depth.includes(c.subject)).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Host;
+    use crate::host::layout::Layout;
+    use endpoints::Role;
+
+    fn ids(layout: &Layout) -> Vec<&'static str> {
+        let patient = Patient::admit(Host::detect(layout.clone()), Role::Agent);
+        let found = examine(&patient, Depth::Installation);
+        found.iter().map(|f| f.id).collect()
+    }
+
+    #[test]
+    fn a_bare_host_has_nothing_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(ids(&Layout::new(dir.path())).is_empty());
+    }
+
+    #[test]
+    fn what_is_left_and_what_is_open_is_found_without_a_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let cron = layout.path("/etc/cron.d/omsagent");
+        std::fs::create_dir_all(cron.parent().unwrap()).unwrap();
+        std::fs::write(&cron, "").unwrap();
+        std::fs::create_dir_all(layout.etc()).unwrap();
+        std::fs::write(layout.onboarding_file(), "").unwrap();
+        std::fs::write(layout.proxy_conf(), "socks://x").unwrap();
+        std::fs::write(layout.ca_file(), "no PEM").unwrap();
+        let gone = "11111111-2222-3333-4444-555555555555";
+        std::fs::create_dir_all(layout.var().join(gone)).unwrap();
+        std::fs::write(
+            layout.path("/etc/rsyslog.conf"),
+            format!("# OMS Syslog collection for workspace {gone}\n"),
+        )
+        .unwrap();
+        assert_eq!(
+            ids(&layout),
+            [
+                "ca-unusable",
+                "proxy-mistake",
+                "onboarding-file-left",
+                "original-remains",
+                "syslog-remains",
+                "workspace-remains"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_worst_finding_is_the_exit_code() {
+        let (bad, worse) = (
+            Finding::new("disk-low", "a"),
+            Finding::new("dns-fails", "b"),
+        );
+        assert_eq!(exit_code(&[]), 0);
+        assert_eq!(exit_code(std::slice::from_ref(&bad)), 1);
+        assert_eq!(exit_code(&[bad, worse]), 2);
+    }
+}

@@ -4,6 +4,7 @@ use super::Host;
 use super::services::ServiceManager;
 use crate::base::command::Command;
 use anyhow::Result;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long the service manager may take.
@@ -22,6 +23,8 @@ pub struct UnitState {
     pub sub: String,
     /// `enabled`, `disabled`, ...; empty when there is no unit file.
     pub file: String,
+    /// The unit file, as the service manager found it.
+    pub path: PathBuf,
     /// Process, if there is one.
     pub pid: Option<u32>,
     /// Automatic restarts since it was started.
@@ -30,8 +33,7 @@ pub struct UnitState {
     pub needs_reload: bool,
 }
 
-const PROPERTIES: &str =
-    "Id,LoadState,ActiveState,SubState,UnitFileState,MainPID,NRestarts,NeedDaemonReload";
+const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,MainPID,NRestarts,NeedDaemonReload";
 
 /// The state of each of these units, in this order; empty where there is no systemd to ask.
 pub fn of(host: &Host, names: &[String]) -> Result<Vec<UnitState>> {
@@ -64,6 +66,7 @@ fn parse(text: &str) -> Vec<UnitState> {
                     "ActiveState" => state.active = text,
                     "SubState" => state.sub = text,
                     "UnitFileState" => state.file = text,
+                    "FragmentPath" => state.path = text.into(),
                     "MainPID" => state.pid = text.parse().ok().filter(|pid| *pid != 0),
                     "NRestarts" => state.restarts = text.parse().unwrap_or(0),
                     "NeedDaemonReload" => state.needs_reload = text == "yes",
@@ -82,11 +85,12 @@ mod tests {
     #[test]
     fn several_units_of_one_answer() {
         let text = "MainPID=71\nNRestarts=2\nId=a.service\nLoadState=loaded\nActiveState=active\n\
-                    SubState=running\nUnitFileState=enabled\nNeedDaemonReload=yes\n\n\
+                    SubState=running\nUnitFileState=enabled\nFragmentPath=/lib/a.service\nNeedDaemonReload=yes\n\n\
                     MainPID=0\nId=b.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\n";
         let states = parse(text);
         assert_eq!(states.len(), 2);
         assert_eq!(states[0].pid, Some(71));
+        assert_eq!(states[0].path, PathBuf::from("/lib/a.service"));
         assert_eq!((states[0].restarts, states[0].needs_reload), (2, true));
         assert_eq!(
             (states[1].pid, states[1].load.as_str()),

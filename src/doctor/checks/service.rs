@@ -5,7 +5,7 @@ use crate::doctor::asking::Silent;
 use crate::doctor::finding::{Finding, Fix};
 use crate::doctor::patient::{Patient, Ward};
 use crate::doctor::process;
-use crate::host::services::{self, ServiceManager};
+use crate::host::services::ServiceManager;
 use crate::host::unit;
 use std::time::Duration;
 
@@ -27,7 +27,8 @@ pub fn unit(patient: &Patient, found: &mut Vec<Finding>) {
             found.push(finding.fix(fix.clone()));
         };
         let state = ward.unit.as_ref().filter(|u| u.load != "not-found");
-        let path = services::unit_dir(&patient.host.layout).join(&name);
+        // Where systemd found it; below /etc on hosts that are images.
+        let path = state.map(|u| u.path.clone()).unwrap_or_default();
         let text = files::read_text(&path, 1 << 20).ok().flatten();
         let Some(state) = state.filter(|_| text.is_some()) else {
             say(
