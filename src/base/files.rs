@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,12 @@ pub fn read_text(path: &Path, limit: usize) -> Result<Option<String>> {
 /// one: temporary file in the same folder (created with its final mode), fsync, rename, fsync of
 /// the folder. A replaced file's SELinux label is kept. A link at `path` is replaced, not followed;
 /// see [`Parent`] for links on the way.
-pub fn write_atomic(path: &Path, bytes: &[u8], look: Look) -> Result<()> {
+pub fn write_atomic(path: &Path, mut bytes: &[u8], look: Look) -> Result<()> {
+    write_atomic_from(path, &mut bytes, look)
+}
+
+/// As [`write_atomic`], with what the reader gives.
+pub fn write_atomic_from(path: &Path, from: &mut dyn Read, look: Look) -> Result<()> {
     let what = || format!("cannot write `{}`", path.display());
     let parent = Parent::pin(path).with_context(what)?;
     let (dir, path) = (parent.dir.as_path(), &parent.path);
@@ -114,7 +119,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], look: Look) -> Result<()> {
         .permissions(fs::Permissions::from_mode(0o600 & look.mode))
         .tempfile_in(dir)
         .with_context(what)?;
-    temp.write_all(bytes).with_context(what)?;
+    std::io::copy(from, temp.as_file_mut()).with_context(what)?;
     if let Some(owner) = look.owner {
         std::os::unix::fs::fchown(temp.as_file(), Some(owner.uid), Some(owner.gid))
             .with_context(what)?;

@@ -9,16 +9,13 @@ use crate::cli::signals;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::deploy;
-use crate::plan::lock;
+use crate::install::recovery::{self, Purpose};
 use crate::settings::onboarding::OnboardingFile;
 use crate::workspace::{self, OnboardingRequest, listing, removal};
 use crate::{err, out};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 struct Words {
@@ -138,7 +135,7 @@ fn perform(host: &Host, words: Words) -> u8 {
 }
 
 fn locked(host: &Host, work: impl FnOnce(&Host) -> u8) -> u8 {
-    match lock::take(&host.layout, LOCK_PATIENCE) {
+    match recovery::enter(host, Purpose::Change, &mut Console) {
         Ok(_lock) => work(host),
         Err(e) => {
             err!("error\t{e:#}");

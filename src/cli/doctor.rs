@@ -8,16 +8,15 @@ use crate::doctor::patient::Patient;
 use crate::doctor::{self, Depth, mending};
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::plan::{Report, lock};
+use crate::install::recovery::{self, Purpose};
+use crate::plan::Report;
 use crate::{err, out};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
-use std::time::Duration;
 
 /// Only root can look everywhere.
 const NOT_ROOT: u8 = 3;
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What was typed.
 #[derive(Debug, clap::Args)]
@@ -82,7 +81,7 @@ pub fn run(args: &Args) -> Result<u8> {
         signals::interrupt_plans();
         let before = found;
         {
-            let _lock = lock::take(&patient.host.layout, LOCK_PATIENCE)?;
+            let _lock = recovery::enter(&patient.host, Purpose::Change, &mut Quiet)?;
             mending::mend(&patient.host, &before, &mut Quiet);
         }
         (patient, found) = look();

@@ -130,6 +130,8 @@ pub enum Fix {
     Workspace(WorkspaceId),
     /// Mode and owner of one file or folder.
     Look(PathBuf, Look, Kind),
+    /// A run that was cut short: whoever changes the host next takes it back or completes it.
+    Recovery,
     /// A file that nobody uses goes.
     Remove(PathBuf),
 }

@@ -4,8 +4,8 @@ use super::finding::{Finding, Fix, Kind};
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
 use crate::host::Host;
-use crate::install::product;
-use crate::plan::journal::Journal;
+use crate::install::{product, release};
+use crate::plan::journal::{CutShort, Journal, Run};
 use crate::plan::steps::{MakeDir, WriteFile};
 use crate::plan::{Plan, Report};
 use crate::workspace::onboarding;
@@ -20,8 +20,13 @@ const LIMIT: usize = 1 << 20;
 pub fn mend(host: &Host, findings: &[Finding], report: &mut dyn Report) {
     for part in parts(findings) {
         let done = plan(host, &part).and_then(|plan| {
-            let mut journal = Journal::at(&product::records(&host.layout));
-            plan.run(&mut journal, report)
+            let about = Run {
+                what: format!("mend {}", part.name()),
+                version: release::version(),
+                cut_short: CutShort::TakeBack,
+            };
+            let mut journal = Journal::at(&host.layout.records(), about);
+            plan.run(host, &mut journal, report)
                 .map(drop)
                 .map_err(anyhow::Error::from)
         });
@@ -36,6 +41,17 @@ enum Part<'f> {
     Package,
     Single(&'f Fix),
     Workspace(&'f WorkspaceId),
+}
+
+impl Part<'_> {
+    fn name(&self) -> String {
+        match self {
+            Part::Package => "what the package makes".to_owned(),
+            Part::Single(Fix::Look(path, ..) | Fix::Remove(path)) => path.display().to_string(),
+            Part::Single(_) => "a part".to_owned(),
+            Part::Workspace(id) => format!("workspace {id}"),
+        }
+    }
 }
 
 fn parts(findings: &[Finding]) -> Vec<Part<'_>> {
@@ -68,7 +84,7 @@ fn plan(host: &Host, part: &Part<'_>) -> Result<Plan> {
             plan.push(WriteFile::new(path, content(path)?, *look));
         }
         Part::Single(Fix::Remove(path)) => plan.push(WriteFile::remove(path)),
-        Part::Single(Fix::Package | Fix::Workspace(_)) => {}
+        Part::Single(Fix::Package | Fix::Workspace(_) | Fix::Recovery) => {}
     }
     Ok(plan)
 }

@@ -224,7 +224,7 @@ struct Applets {
 
 impl Tools {
     fn of(host: &Host, name: &str) -> Result<Tools, AccountError> {
-        if !host.is_live() {
+        if !host.layout.is_live() {
             return Err(AccountError::NotLive {
                 name: name.to_owned(),
                 root: host.layout.root().to_owned(),
@@ -292,7 +292,7 @@ fn nologin() -> &'static str {
 
 /// `Some(None)`: the host knows no such name. `None`: nobody could be asked.
 fn getent(host: &Host, database: &str, name: &str) -> Option<Option<String>> {
-    if !host.is_live() {
+    if !host.layout.is_live() {
         return None;
     }
     let answer = Command::new("getent")

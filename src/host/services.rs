@@ -32,8 +32,8 @@ pub enum ServiceManager {
 
 impl ServiceManager {
     /// Live: systemd is what runs when /run/systemd/system exists.
-    pub fn detect(layout: &Layout) -> ServiceManager {
-        let is = if layout.is_live() {
+    pub fn detect(layout: &Layout, live: bool) -> ServiceManager {
+        let is = if live {
             layout.path("/run/systemd/system").is_dir()
         } else {
             VENDOR_DIRS.iter().any(|dir| layout.path(dir).is_dir())
@@ -224,6 +224,41 @@ pub fn main_pid(host: &Host, name: &str) -> Result<Option<u32>, ServiceError> {
     Ok(pid.parse().ok().filter(|pid| *pid != 0))
 }
 
+/// What systemd says of a unit at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// `active`, `activating`, `failed`, ...
+    pub state: String,
+    /// `running`, `auto-restart`, ...
+    pub sub_state: String,
+    /// Its process.
+    pub main_pid: Option<u32>,
+    /// How often systemd started it anew by itself; 0 where an older systemd does not say.
+    pub restarts: u32,
+}
+
+/// Asks for all of it at once.
+pub fn activity(host: &Host, name: &str) -> Result<Activity, ServiceError> {
+    check_name(name)?;
+    need(host, "ask for", name)?;
+    const NAMES: &str = "ActiveState,SubState,MainPID,NRestarts";
+    let outcome = quietly(&["show", "--property", NAMES, name])?;
+    Ok(read_activity(&outcome.output))
+}
+
+fn read_activity(text: &str) -> Activity {
+    let value = |name: &str| {
+        let values = text.lines().find_map(|line| line.strip_prefix(name));
+        values.unwrap_or_default().trim().to_owned()
+    };
+    Activity {
+        state: value("ActiveState="),
+        sub_state: value("SubState="),
+        main_pid: value("MainPID=").parse().ok().filter(|pid| *pid != 0),
+        restarts: value("NRestarts=").parse().unwrap_or(0),
+    }
+}
+
 /// Stops it, takes it out of the boot, deletes the unit from every folder it may be in, and makes
 /// systemd forget it. Works without systemd too: then only files go.
 pub fn remove_unit(host: &Host, name: &str) -> Result<Change, ServiceError> {
@@ -338,7 +373,8 @@ fn wants_links(host: &Host, name: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(links)
 }
 
-fn reload(host: &Host) -> Result<(), ServiceError> {
+/// Has the service manager read the units again.
+pub fn reload(host: &Host) -> Result<(), ServiceError> {
     if host.is_live() && host.services == ServiceManager::Systemd {
         systemctl("reload units for", &["daemon-reload"], "")?;
     }
@@ -392,6 +428,18 @@ mod tests {
     use super::*;
 
     const UNIT: &str = "omsagent-x.service";
+
+    #[test]
+    fn an_answer_of_systemd_is_read() {
+        let text = "MainPID=0\nNRestarts=2\nActiveState=activating\nSubState=auto-restart\n";
+        let now = read_activity(text);
+        assert_eq!((now.main_pid, now.restarts), (None, 2));
+        assert_eq!(
+            (now.state.as_str(), now.sub_state.as_str()),
+            ("activating", "auto-restart")
+        );
+        assert_eq!(read_activity("MainPID=7\n").main_pid, Some(7));
+    }
 
     fn host(dirs: &[&str]) -> (tempfile::TempDir, Host) {
         let dir = tempfile::tempdir().unwrap();

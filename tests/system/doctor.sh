@@ -137,6 +137,8 @@ U=$(in_ "systemctl show -p FragmentPath $(agent_unit)"); U=${U#*=}
 RSYSLOG=/etc/rsyslog.d OURS=/etc/rsyslog.d/95-omsagent.conf
 in_ "test -e $OURS" || { RSYSLOG=/etc/syslog-ng/conf.d; OURS=$(in_ 'ls /etc/syslog-ng/conf.d/95-omsagent.conf 2>/dev/null || echo /etc/syslog-ng/syslog-ng.conf'); }
 echo 'use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1:25224", Proto => "udp"); sleep 999;' >"$WORK/k/thief.pl"
+# A run of a process that died in an earlier boot.
+echo '{"time":"2026-01-01T00:00:00Z","run":"r1","event":"run","what":"test","version":"2.0.0-1","process":{"pid":1,"start":1,"boot":"b"},"cut_short":"take-back"}' >"$WORK/k/cut"
 sleep 5
 
 case_ 'a healthy host: nothing found, exit 0; root only' healthy
@@ -188,7 +190,7 @@ fault disk-full $I '' 'in_ "mount -t tmpfs -o size=1M,mode=750,uid=\$(id -u omsa
 fault workspace-remains $I '' 'in_ "cp $U /etc/systemd/system/omsagent-$NOWS.service"' 'in_ "rm /etc/systemd/system/omsagent-$NOWS.service"'
 fault original-remains $I '' 'in_ "echo \"* * * * * root true\" >/etc/cron.d/omsagent"' fix
 fault unfinished-file $I '' 'in_ ": >/etc/sudoers.d/.omsagent.abc.omsagent-new"' fix
-fault run-unfinished $I '' 'in_ "echo \"{\\\"event\\\":\\\"begin\\\"}\" >>/var/lib/omsagent/journal.jsonl"' fix
+fault run-unfinished $I '' 'in_ "cat /mnt/k/cut >>/var/lib/omsagent/journal.jsonl"' fix
 fault onboarding-file-left $I '' 'in_ ": >/etc/omsagent-onboard.conf"' 'in_ "rm /etc/omsagent-onboard.conf"'
 again='in_ "systemctl restart $(agent_unit)"; sleep 4'
 fault dns-fails '' 'upload-failing chain-not-sent' 'in_ "sed s/$WS.ods.$DOMAIN/x.$DOMAIN/ /root/safe/hosts >/etc/hosts"' 'in_ "cat /root/safe/hosts >/etc/hosts"' "$again"

@@ -6,7 +6,7 @@ use crate::doctor::patient::Patient;
 use crate::host::FILE_LIMIT;
 use crate::host::services;
 use crate::host::syslog::{OURS, RSYSLOG_CONF, RSYSLOG_D, SYSLOG_NG_CONF, SYSLOG_NG_D};
-use crate::install::product;
+use crate::plan::history::{self, Past};
 use crate::workspace::removal;
 use std::path::PathBuf;
 
@@ -98,7 +98,7 @@ pub fn unfinished_files(patient: &Patient, found: &mut Vec<Finding>) {
         layout.sysconf(),
         layout.bin(),
         layout.var(),
-        product::records(layout),
+        layout.records(),
     ]);
     for ward in &patient.workspaces {
         let paths = layout.workspace(&ward.id);
@@ -123,30 +123,21 @@ pub fn unfinished_files(patient: &Patient, found: &mut Vec<Finding>) {
     }
 }
 
-/// The last run that changed this host did not come to its end.
+/// A run that changed this host and did not come to its end.
 pub fn unfinished_run(patient: &Patient, found: &mut Vec<Finding>) {
-    let path = product::records(&patient.host.layout).join("journal.jsonl");
-    let text = files::read_text(&path, 1 << 20)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
-    let Some(last) = text.lines().last() else {
+    if !nix::unistd::geteuid().is_root() && patient.host.is_live() {
         return;
-    };
-    if is_unfinished(last) {
+    }
+    let history = history::read(&patient.host.layout.records());
+    let cut = |run: &&Past| run.is_open() && !run.is_running();
+    for run in history.runs.iter().filter(cut) {
         found.push(
-            Finding::new("run-unfinished", "the last change of this host was cut off")
-                .seen(format!("the last line of {}: {last}", path.display()))
-                .mend("run the same command again: it completes what is missing")
-                .fix(Fix::Package),
+            Finding::new("run-unfinished", format!("a change of this host was cut off: {}", run.what))
+                .seen(format!("it began {}; `omsagent history` shows it", run.time))
+                .mend("the next command that changes the host takes it back or completes it; or: omsagent doctor --fix")
+                .fix(Fix::Recovery),
         );
     }
-}
-
-fn is_unfinished(line: &str) -> bool {
-    let event = serde_json::from_str::<serde_json::Value>(line).ok();
-    let event = event.as_ref().and_then(|v| v["event"].as_str());
-    matches!(event, Some("begin" | "end" | "undo" | "left-behind"))
 }
 
 /// Stanzas for workspaces that are not here.
@@ -185,21 +176,6 @@ fn stanza_of(line: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn how_a_journal_may_end() {
-        for (event, wanted) in [
-            ("begin", true),
-            ("end", true),
-            ("left-behind", true),
-            ("complete", false),
-            ("taken-back", false),
-        ] {
-            let line = format!(r#"{{"time":"t","run":"r","event":"{event}"}}"#);
-            assert_eq!(is_unfinished(&line), wanted, "{event}");
-        }
-        assert!(!is_unfinished("garbage"));
-    }
 
     #[test]
     fn whose_a_stanza_is() {

@@ -3,7 +3,6 @@
 use crate::base::files::{Look, Owner};
 use crate::doctor::finding::{Finding, Fix, Kind};
 use crate::doctor::patient::{Patient, Ward};
-use crate::install::product;
 use crate::workspace;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -35,7 +34,7 @@ pub fn shared_folders(patient: &Patient, found: &mut Vec<Finding>) {
     if !patient.installed {
         return;
     }
-    for (path, mode) in [(layout.var(), 0o755), (product::records(layout), 0o700)] {
+    for (path, mode) in [(layout.var(), 0o755), (layout.records(), 0o700)] {
         folder(&path, mode, Owner::ROOT, Fix::Package, found);
     }
 }

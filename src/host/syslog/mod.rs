@@ -132,16 +132,15 @@ pub fn configure(
     apply(host, edits(host, id, port, selection)?, Intent::Add)
 }
 
-/// Would [`configure`] find nothing to do?
-pub fn is_configured(
+/// The files that [`configure`] would change; none when there is nothing to do.
+pub fn would_change(
     host: &Host,
     id: &WorkspaceId,
     port: u16,
     selection: &Selection,
-) -> Result<bool, SyslogError> {
-    Ok(!edits(host, id, port, selection)?
-        .iter()
-        .any(Edit::is_needed))
+) -> Result<Vec<PathBuf>, SyslogError> {
+    let edits = edits(host, id, port, selection)?.into_iter();
+    Ok(edits.filter(Edit::is_needed).map(|e| e.path).collect())
 }
 
 fn edits(
@@ -179,28 +178,6 @@ pub fn unconfigure(host: &Host, id: &WorkspaceId, port: u16) -> Result<Change, S
         }
     }
     apply(host, edits, Intent::Remove)
-}
-
-/// Every file that may hold lines of ours, as it is now.
-pub struct Snapshot(Vec<Edit>);
-
-/// Remembers them, for a change that may have to be taken back.
-pub fn snapshot(host: &Host) -> Result<Snapshot, SyslogError> {
-    Ok(Snapshot(all_files(host)?))
-}
-
-impl Snapshot {
-    /// Puts back what differs. The caller restarts the daemon after [`Change::Made`].
-    pub fn restore(&self) -> Result<Change, SyslogError> {
-        let mut change = Change::AlreadyThere;
-        for edit in &self.0 {
-            if files::read(&edit.path, FILE_LIMIT)? != edit.old {
-                edit.write(edit.old.as_deref())?;
-                change = Change::Made;
-            }
-        }
-        Ok(change)
-    }
 }
 
 /// Takes every workspace's forwarding out. Rules that people added to our own file stay unless

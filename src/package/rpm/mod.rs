@@ -6,7 +6,7 @@ mod header;
 mod read;
 mod tags;
 
-pub use read::identify;
+pub use read::{identify, walk};
 
 use super::contents::{Contents, Item, Kind};
 use super::manifest::{Manifest, RpmScript};
