@@ -197,6 +197,23 @@ pub fn make_link(link: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Gives a file or folder another name on the same file system, atomically, following no link. What
+/// is at `to` must not be there, or be an empty folder while `from` is a folder.
+pub fn move_to(from: &Path, to: &Path) -> Result<()> {
+    let what = || format!("cannot move `{}` to `{}`", from.display(), to.display());
+    let old = Parent::pin(from).with_context(what)?;
+    let new = Parent::pin(to).with_context(what)?;
+    if let Ok(there) = fs::symlink_metadata(&new.path)
+        && !there.is_dir()
+    {
+        bail!("{}: something is there already", what());
+    }
+    fs::rename(&old.path, &new.path).with_context(what)?;
+    sync_dir(&new.dir);
+    sync_dir(&old.dir);
+    Ok(())
+}
+
 /// Removes a file or link; nothing there is fine. True when something was removed.
 pub fn remove(path: &Path) -> Result<bool> {
     let what = || format!("cannot remove `{}`", path.display());

@@ -6,18 +6,22 @@ use crate::cli::report::Console;
 use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::install::portable;
-use crate::install::product;
 use crate::install::recovery::{self, Purpose};
+use crate::install::{migrate, portable, product};
 use anyhow::{Result, bail};
 use std::ffi::OsString;
 
-/// `postinst|prerm` and the script's own arguments; for rpm the first of them is `rpm`.
+/// `postinst|posttrans|prerm` and the script's own arguments; for rpm the first of them is `rpm`.
 pub fn run(words: &[OsString]) -> Result<u8> {
     let words: Vec<&str> = words.iter().filter_map(|w| w.to_str()).collect();
     let host = Host::detect(Layout::new("/"));
     match words.as_slice() {
-        ["postinst", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
+        ["postinst", "rpm", ..] if migrate::files_are_there(&host.layout) => {
+            migrate::put_off(&host.layout)?;
+            Ok(0)
+        }
+        ["posttrans", "rpm", ..] if !migrate::is_put_off(&host.layout) => Ok(0),
+        ["postinst" | "posttrans", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
         ["postinst", abort, ..] if abort.starts_with("abort-") => configure(&host),
         ["prerm", "rpm", "0"] | ["prerm", "remove", ..] => {
             let _lock = recovery::enter(&host, Purpose::Remove, &mut Console)?;

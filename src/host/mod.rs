@@ -13,6 +13,7 @@ pub mod blocks;
 pub mod image;
 pub mod layout;
 pub mod logrotate;
+pub mod originals;
 pub mod os;
 pub mod package_locks;
 pub mod packages;

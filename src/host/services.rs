@@ -114,6 +114,13 @@ pub fn placed_units(layout: &Layout) -> Vec<String> {
         .collect()
 }
 
+/// The files of one unit, in every folder where one may be.
+pub fn unit_files(layout: &Layout, name: &str) -> Vec<PathBuf> {
+    let dirs = VENDOR_DIRS.iter().chain([&ADMIN_DIR]);
+    let paths = dirs.map(|dir| layout.path(dir).join(name));
+    paths.filter(|path| path.is_file()).collect()
+}
+
 /// Writes a unit when it is not there in just this form, and makes systemd read it.
 pub fn install_unit(host: &Host, name: &str, text: &str) -> Result<Change, ServiceError> {
     check_name(name)?;

@@ -3,12 +3,12 @@
 
 use super::companions::{self, Delivery};
 use super::health::{self, HealthCheck, Unhealthy, Verdict};
-use super::kits;
 use super::means::Means;
 use super::patience::patiently;
 use super::portable::InstallPortable;
 use super::product;
 use super::release::{self, PACKAGE};
+use super::{kits, migrate};
 use crate::base::files::{Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::bundle::{Bundle, Entry, Kind};
@@ -328,6 +328,7 @@ fn prepare(
         force: order.force,
         no_digest: order.no_digest,
     });
+    plan.push(FinishTakeover { host: host.clone() });
     plan.append(after);
     push_first_boot(&mut plan, host, order);
     let mut verdict = Verdict::default();
@@ -495,6 +496,30 @@ impl Step for InstallPackage {
     }
 }
 
+/// Configures a package that a killed rpm left for later: it does not come back to that itself.
+struct FinishTakeover {
+    host: Host,
+}
+
+impl Step for FinishTakeover {
+    fn describe(&self) -> String {
+        "finish the upgrade from the original agent, where it was cut short".into()
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(!migrate::is_put_off(&self.host.layout))
+    }
+
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        // Going back to the original is not possible: its files are gone.
+        Ok(Undo::Nothing)
+    }
+
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        product::configure(&self.host, report).map_err(with_left_behind)
+    }
+}
+
 /// Why the package tool failed. Both end with what they were doing, not with the reason: dpkg says
 /// it below its first `error processing` line, rpm in its first `error:` line.
 fn reason(output: &str) -> Option<&str> {
@@ -520,6 +545,8 @@ pub fn preview(
     let mut lines = package_plan(host, bundle, scratch, order)?
         .preview()
         .map_err(DeployError::Internal)?;
+    let takeover = migrate::outline(&host.layout);
+    lines.extend(takeover.into_iter().map(|line| (line, true)));
     lines.extend(
         product::configure_plan(host)
             .preview()

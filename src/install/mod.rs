@@ -10,6 +10,7 @@ pub mod first_boot;
 mod health;
 pub mod kits;
 pub mod means;
+pub mod migrate;
 pub mod portable;
 pub mod preflight;
 pub mod product;

@@ -3,7 +3,7 @@
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
 use super::first_boot::PrepareFirstBoot;
-use super::release;
+use super::{migrate, release};
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
@@ -98,19 +98,78 @@ pub(super) fn sweep(host: &Host) {
 /// that were running are restarted into the new binary.
 pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
     sweep(host);
-    let journal = |what: String| {
-        let about = Run {
-            what,
-            version: release::version(),
-            cut_short: CutShort::Complete,
-        };
-        Journal::at(&host.layout.records(), about)
+    let live = host.is_live();
+    let mut news = false;
+    let mut tell = |report: &mut dyn Report, result: Result<bool>| match result {
+        Ok(made) => news |= made,
+        Err(e) => report.warn(&format!("{e:#}")),
     };
-    configure_plan(host).run(host, &mut journal("configure package".into()), report)?;
+    if live {
+        let retired = migrate::retire(host, report);
+        tell(report, Ok(retired));
+        tell(report, migrate::inherit_accounts(host));
+    }
+    configure_plan(host).run(host, &mut journal(host, "configure package".into()), report)?;
     // What does not run is brought to life by its first boot.
-    if !host.is_live() {
+    if !live {
         return Ok(());
     }
+    let templates = migrate::own_templates(&host.layout);
+    tell(report, templates.map(|()| false));
+    let moved = unflatten(host, report);
+    tell(report, moved);
+    workspace::migrate::clear_empty_conf(&host.layout);
+    resume_workspaces(host, report);
+    let retired = migrate::retire_nxautomation(host);
+    if let Ok(migrate::Runbooks::Needed(why)) = retired {
+        report.line(&format!("User nxautomation stays: {why}."));
+    }
+    tell(
+        report,
+        retired.map(|what| what == migrate::Runbooks::Removed),
+    );
+    let cleared = migrate::clear_up(host, news, report).and_then(|()| migrate::done(&host.layout));
+    if let Err(e) = cleared {
+        report.warn(&format!("{e:#}"));
+    }
+    Ok(())
+}
+
+/// Of a part of the configuration: one that is cut short is done again.
+pub(super) fn journal(host: &Host, what: String) -> Journal {
+    let about = Run {
+        what,
+        version: release::version(),
+        cut_short: CutShort::Complete,
+    };
+    Journal::at(&host.layout.records(), about)
+}
+
+/// The one workspace of a host from before multi-homing, moved to folders of its own.
+fn unflatten(host: &Host, report: &mut dyn Report) -> Result<bool> {
+    let Some(id) = workspace::migrate::flat(&host.layout)? else {
+        return Ok(false);
+    };
+    report.line("Migrating to multi-homing folder structure...");
+    let moved = onboarding::service_owner(host).and_then(|owner| {
+        // After a removal of the original they belong to the number of an account that is gone.
+        for (tree, _) in host.layout.primary_links(&id) {
+            if std::fs::symlink_metadata(&tree).is_ok_and(|m| m.is_dir()) {
+                files::chown_tree(&tree, owner)?;
+            }
+        }
+        workspace::migrate::unflatten(host, &id, owner)
+    });
+    let plan = moved.map_err(|e| e.context(format!("workspace {id} stays where it is")))?;
+    let mut journal = journal(host, format!("move workspace {id} to folders of its own"));
+    plan.run(host, &mut journal, report)
+        .map(|finished| finished.changed)
+        .map_err(|broken| anyhow::anyhow!("workspace {id} stays where it is: {broken}"))
+}
+
+/// Brings every onboarded workspace (back) to life. One that cannot be is told, and no other is
+/// the worse for it.
+fn resume_workspaces(host: &Host, report: &mut dyn Report) {
     for id in workspace::all(&host.layout) {
         if !workspace::is_onboarded(&host.layout, &id) {
             continue;
@@ -118,13 +177,18 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
         let pid = |host: &Host| services::main_pid(host, &unit::name(&id)).ok().flatten();
         let old_pid = pid(host);
         let resumed = take_back(host, &id)
-            .and_then(|()| onboarding::resume(host, &id))
+            .and_then(|()| onboarding::service_owner(host))
+            .and_then(|owner| workspace::migrate::own_identity(host, &id, owner))
+            .and_then(|mut plan| {
+                plan.append(onboarding::resume(host, &id)?);
+                Ok(plan)
+            })
             .map_err(|e| e.context(format!("workspace {id}")));
         // One broken workspace must not keep the package from being configured.
         match resumed {
             Err(e) => report.warn(&format!("{e:#}")),
             Ok(plan) => {
-                let mut journal = journal(format!("resume workspace {id}"));
+                let mut journal = journal(host, format!("resume workspace {id}"));
                 if let Err(broken) = plan.run(host, &mut journal, report) {
                     report.warn(&format!("workspace {id}: {broken}"));
                 } else if old_pid.is_some()
@@ -136,7 +200,6 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
             }
         }
     }
-    Ok(())
 }
 
 /// Files kept by a removal belong to root meanwhile (or to a number without a name, after one by
@@ -212,6 +275,9 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
     sweep(host);
     let mut unmade = true;
     if layout.is_live() {
+        if made_by_us(made, "user nxautomation") {
+            note(migrate::retire_nxautomation(host).map(|_| ()));
+        }
         if made_by_us(made, "user omsagent") {
             let user = accounts::remove_user(host, accounts::OMSAGENT);
             unmade &= note(user.map(|_| ()).map_err(Into::into));
@@ -251,6 +317,25 @@ fn forget(records: &Path) -> Result<()> {
     }
     files::remove_dir_if_empty(records);
     Ok(())
+}
+
+/// Adds to the accounts that we made, or took over. True when one was new.
+pub(super) fn remember_made(layout: &Layout, records: &[String]) -> Result<bool> {
+    let before = made(layout)?;
+    let mut text = before.clone();
+    for record in records {
+        if !made_by_us(&text, record) {
+            text.push_str(record);
+            text.push('\n');
+        }
+    }
+    if text == before {
+        return Ok(false);
+    }
+    files::make_dir(&layout.records(), Look::owned(0o700, Owner::ROOT))?;
+    let look = Look::owned(0o600, Owner::ROOT);
+    files::write_atomic(&made_accounts(layout), text.as_bytes(), look)?;
+    Ok(true)
 }
 
 fn made_by_us(made: &str, line: &str) -> bool {
@@ -312,14 +397,7 @@ impl Step for EnsureAccount {
     }
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let path = made_accounts(&self.host.layout);
-        let mut text = made(&self.host.layout)?;
-        let record = self.record();
-        if !made_by_us(&text, &record) {
-            text.push_str(&record);
-            text.push('\n');
-            files::write_atomic(&path, text.as_bytes(), Look::owned(0o600, Owner::ROOT))?;
-        }
+        remember_made(&self.host.layout, &[self.record()])?;
         match self.group {
             Some(name) => {
                 report.line(&format!("Creating {name} group ..."));
@@ -347,7 +425,10 @@ impl Step for OwnProxyConf {
     fn satisfied(&self) -> Result<bool> {
         use std::os::unix::fs::MetadataExt;
         let path = self.host.layout.proxy_conf();
-        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || m.uid() != 0))
+        // Without the account yet: what root has will be given.
+        let account = onboarding::service_owner(&self.host).map(|owner| owner.uid);
+        let right = |uid: u32| account.as_ref().map_or(uid != 0, |account| uid == *account);
+        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || right(m.uid())))
     }
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
         let owner = onboarding::service_owner(&self.host)?;

@@ -124,6 +124,8 @@ impl DebScript {
 pub enum RpmScript {
     /// After installation.
     Post,
+    /// After everything else of the run, the removal of an older version too.
+    Posttrans,
     /// After removal.
     Postun,
     /// Before installation.

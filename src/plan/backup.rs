@@ -86,6 +86,10 @@ impl Backups {
             let own = Look::owned(0o700, Owner::ROOT);
             let undo = self.dir.parent().with_context(what)?;
             let records = undo.parent().with_context(what)?;
+            // A bare root may not even have /var/lib.
+            if let Some(parent) = records.parent() {
+                std::fs::create_dir_all(parent).with_context(what)?;
+            }
             for dir in [records, undo, &self.dir] {
                 files::make_dir(dir, own)?;
             }

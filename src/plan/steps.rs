@@ -178,6 +178,44 @@ impl Step for MakeLink {
     }
 }
 
+/// Gives a file or folder another name. A link at the old place is what somebody put there instead:
+/// it stays.
+pub struct MovePath {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl MovePath {
+    /// `from` -> `to`, on one file system. At `to` there is nothing, or an empty folder.
+    pub fn new(from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Self {
+        MovePath {
+            from: from.into(),
+            to: to.into(),
+        }
+    }
+}
+
+impl Step for MovePath {
+    fn describe(&self) -> String {
+        format!("move {} to {}", self.from.display(), self.to.display())
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(std::fs::symlink_metadata(&self.from).map_or(true, |m| m.is_symlink()))
+    }
+
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Moved {
+            from: self.from.clone(),
+            to: self.to.clone(),
+        })
+    }
+
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        files::move_to(&self.from, &self.to)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{applied, host_at};
@@ -216,6 +254,7 @@ mod tests {
             std::fs::read_link(at("m")).unwrap(),
             Path::new("/elsewhere")
         );
+        cycle(&mut MovePath::new(at("old"), at("moved")), root);
         assert_eq!(std::fs::read(at("old")).unwrap(), b"old");
         let mode = std::fs::metadata(at("old")).unwrap().mode() & 0o7777;
         assert_eq!(mode, 0o604);
@@ -232,6 +271,22 @@ mod tests {
         std::os::unix::fs::symlink("/elsewhere", dir.path().join("l")).unwrap();
         let step = WriteFile::if_absent(dir.path().join("l"), "ours", Look::mode(0o644));
         assert!(step.satisfied().unwrap(), "a link of the administrator's");
+    }
+
+    #[test]
+    fn a_move_replaces_an_empty_folder_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = &mut super::super::testing::Kept::default();
+        let at = |n: &str| dir.path().join(n);
+        std::fs::create_dir_all(at("from/below")).unwrap();
+        std::fs::create_dir_all(at("full/other")).unwrap();
+        std::fs::create_dir(at("empty")).unwrap();
+        assert!(MovePath::new(at("from"), at("full")).apply(report).is_err());
+        let mut step = MovePath::new(at("from"), at("empty"));
+        step.apply(report).unwrap();
+        assert!(at("empty/below").is_dir() && step.satisfied().unwrap());
+        std::os::unix::fs::symlink("/etc", at("from")).unwrap();
+        assert!(MovePath::new(at("from"), at("new")).satisfied().unwrap());
     }
 
     #[test]

@@ -43,6 +43,13 @@ pub enum Undo {
         /// Its target; `None`: there was nothing.
         before: Option<PathBuf>,
     },
+    /// Something that got another name: it gets its old one back, unless that is taken again.
+    Moved {
+        /// Its old name.
+        from: PathBuf,
+        /// Its new one.
+        to: PathBuf,
+    },
     /// The owner of a file that stays.
     Owner {
         /// Where.
@@ -198,7 +205,7 @@ impl Reverter<'_> {
         match undo {
             Undo::Nothing => Ok(()),
             Undo::All(several) => self.several(several).map(drop),
-            Undo::Folder { .. } | Undo::File { .. } | Undo::Link { .. } => {
+            Undo::Folder { .. } | Undo::File { .. } | Undo::Link { .. } | Undo::Moved { .. } => {
                 self.put_back(undo).map(drop)
             }
             Undo::Owner { path, uid, gid } => {
@@ -294,6 +301,12 @@ impl Reverter<'_> {
                     files::remove(path)?;
                 }
                 files::make_link(path, target).map(|()| true)
+            }
+            Undo::Moved { from, to } => {
+                if from.symlink_metadata().is_ok() || to.symlink_metadata().is_err() {
+                    return Ok(false);
+                }
+                files::move_to(to, from).map(|()| true)
             }
             other => self.revert(other).map(|()| true),
         }

@@ -2,6 +2,7 @@
 
 pub mod exchange;
 pub mod listing;
+pub mod migrate;
 pub mod onboarding;
 pub mod port;
 pub mod removal;

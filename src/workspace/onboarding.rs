@@ -94,6 +94,7 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
 /// The whole onboarding. `version` is the agent's `a.b.c-d`.
 pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Plan> {
     let owner = service_owner(host)?;
+    super::migrate::clear_empty_conf(&host.layout);
     let id = request.id.clone();
     let ca = match &request.ca_file {
         None => None,

@@ -305,7 +305,7 @@ impl Step for ForwardSyslog {
         };
         report.line(&format!("Configuring {} for OMS logging", daemon.name()));
         let wanted = Selection::default();
-        match syslog::configure(&self.host, &self.id, self.port, &wanted) {
+        match syslog::configure_keeping(&self.host, &self.id, self.port, &wanted) {
             // Somebody else's mistake must not keep the workspace from being onboarded.
             Err(e @ (SyslogError::BrokenBefore { .. } | SyslogError::NoSource(_))) => {
                 report.warn(&format!(
