@@ -6,6 +6,7 @@ use crate::doctor::patient::Patient;
 use crate::host::FILE_LIMIT;
 use crate::host::services;
 use crate::host::syslog::{OURS, RSYSLOG_CONF, RSYSLOG_D, SYSLOG_NG_CONF, SYSLOG_NG_D};
+use crate::install::migrate;
 use crate::plan::history::{self, Past};
 use crate::workspace::removal;
 use std::path::PathBuf;
@@ -42,40 +43,35 @@ pub fn workspaces(patient: &Patient, found: &mut Vec<Finding>) {
     }
 }
 
-/// What the original's packages leave behind (bundle.md 4.4, 4.8, 5).
-const ORIGINAL: [(&str, bool); 8] = [
-    ("/etc/cron.d/omsagent", true),
-    ("/etc/cron.d/OMSConsistencyInvoker", true),
+/// What the original's packages leave behind beside that (bundle.md 4.4, 5), and whether it may go
+/// without a look.
+const ORIGINAL: [(&str, bool); 3] = [
     ("/etc/opt/microsoft/omsagent/omsagent.env", true),
-    ("/opt/microsoft/omsagent/ruby", false),
-    ("/opt/microsoft/omsagent/plugin", false),
     ("/var/opt/microsoft/omsagent/npm_state", false),
     ("/usr/share/selinux/packages/omsagent-logrotate", false),
-    ("/home/nxautomation", false),
 ];
 
-/// Files of the original that nothing here uses.
+/// Files of the original that nothing here uses, as the upgrade from it clears them up.
 pub fn original(patient: &Patient, found: &mut Vec<Finding>) {
     let layout = &patient.host.layout;
-    // omsconfig has its job and its account there.
-    let omsconfig = layout.path("/opt/microsoft/omsconfig").is_dir();
-    for (path, safe) in ORIGINAL {
-        let its = path.contains("OMSConsistency") || path.contains("nxautomation");
-        let path = layout.path(path);
-        if std::fs::symlink_metadata(&path).is_err() || (its && omsconfig) {
+    // Below sysconf the package manager sets aside what somebody has edited.
+    let mut all: Vec<(PathBuf, bool)> = migrate::leftovers(layout)
+        .into_iter()
+        .filter(|path| !path.starts_with(layout.sysconf()))
+        .map(|path| (path, true))
+        .collect();
+    all.extend(ORIGINAL.map(|(path, safe)| (layout.path(path), safe)));
+    for (path, safe) in all {
+        if std::fs::symlink_metadata(&path).is_err() {
             continue;
         }
-        let finding = Finding::new(
-            "original-remains",
-            format!("{} is the original agent's", path.display()),
-        );
+        let what = format!("{} is the original agent's", path.display());
+        let finding = Finding::new("original-remains", what);
         let finding = finding.seen("nothing of this version uses it");
-        found.push(match safe && path.is_file() {
-            true => finding.fix(Fix::Remove(path)),
-            false => finding.mend(format!(
-                "look whether something of yours is in it, then: rm -r {}",
-                path.display()
-            )),
+        found.push(if safe {
+            finding.fix(Fix::Remove(path))
+        } else {
+            finding.mend(format!("rm -r {}", path.display()))
         });
     }
 }
