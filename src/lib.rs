@@ -15,6 +15,7 @@ pub mod plan;
 pub mod wire;
 
 pub mod agent;
+pub mod doctor;
 pub mod hub;
 pub mod install;
 pub mod workspace;

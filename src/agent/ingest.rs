@@ -6,6 +6,7 @@
 //! and counted.
 
 use crate::agent::config::{self, Route, Settings};
+use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
 use crate::agent::listen::Sockets;
 use crate::agent::queue::Queue;
@@ -53,6 +54,7 @@ pub struct Ingest {
 }
 
 struct Source {
+    figures: Arc<Input>,
     tag: String,
     default_priority: Option<u32>,
     with_facility: bool,
@@ -99,11 +101,13 @@ impl Ingest {
         settings: Arc<Settings>,
         sockets: Sockets,
         queues: &[Arc<Queue>],
+        figures: &Figures,
         wake: OwnedFd,
         stop: Arc<AtomicBool>,
         appended: Box<dyn Fn() + Send>,
     ) -> Self {
-        let source = |s: &config::Syslog| Source {
+        let source = |(s, figures): (&config::Syslog, &Arc<Input>)| Source {
+            figures: Arc::clone(figures),
             tag: s.tag.clone(),
             default_priority: s.default_priority,
             with_facility: s.tag.split('.').count() == 2,
@@ -115,7 +119,12 @@ impl Ingest {
             refused: None,
         };
         Ingest {
-            sources: settings.syslog.iter().map(source).collect(),
+            sources: settings
+                .syslog
+                .iter()
+                .zip(&figures.inputs)
+                .map(source)
+                .collect(),
             udp: sockets.udp,
             tcp: sockets.tcp,
             connections: Vec::new(),
@@ -272,10 +281,12 @@ impl Work {
     /// One line: parsed, and appended to the frame of the output that takes it.
     fn line(&mut self, line: &[u8], source: &mut Source) {
         self.lines += 1;
+        source.figures.received();
         let message = match syslog::parse(line, source.default_priority, &mut self.zone) {
             Ok(message) => message,
             Err(reason) => return self.complaints.not_understood(line, reason, self.now),
         };
+        source.figures.parsed();
         let severity = message.priority as usize % 8;
         let place = (message.priority as usize).min(PRIORITIES + severity);
         let route = source.routes[place].unwrap_or_else(|| {
@@ -304,6 +315,10 @@ impl Work {
             with_facility: source.with_facility,
         };
         outlet.frame.push(|out| item::push(out, &message, context));
+        source.figures.queued();
+        if figures::is_mark(message.ident) {
+            source.figures.marked(message.message, output);
+        }
         if outlet.frame.is_full() && outlet.refused.is_none() {
             outlet.close(self.now);
             (self.appended)();

@@ -5,6 +5,7 @@
 //! signals. See `docs/agent.md`.
 
 pub mod config;
+pub mod figures;
 pub mod heartbeat;
 pub mod hosts;
 pub mod ingest;
@@ -19,3 +20,4 @@ pub mod run;
 pub mod status;
 pub mod syslog;
 pub mod topology;
+pub mod window;

@@ -5,6 +5,8 @@
 //! batch in two; a single item that is too large for the service goes to `refused.json`.
 
 use crate::agent::config::Output;
+use crate::agent::figures::{Outgoing, Service};
+use crate::agent::heartbeat;
 use crate::agent::link::{Common, Link};
 use crate::agent::queue::frame::Kind;
 use crate::agent::queue::{Batch, Queue};
@@ -64,6 +66,8 @@ pub struct Sender {
     queue: Arc<Queue>,
     control: Arc<Control>,
     status: Arc<StatusFile>,
+    figures: Arc<Outgoing>,
+    service: Arc<Service>,
     link: Option<Link>,
     generation: u32,
     request: usize,
@@ -97,8 +101,11 @@ impl Sender {
         queue: Arc<Queue>,
         control: Arc<Control>,
         status: Arc<StatusFile>,
+        (figures, service): (Arc<Outgoing>, Arc<Service>),
     ) -> Self {
         Sender {
+            figures,
+            service,
             request: output.request,
             output,
             common,
@@ -123,7 +130,11 @@ impl Sender {
             self.tell_dropped();
             match self.queue.read(self.request) {
                 Ok(None) => {}
-                Ok(Some(batch)) => self.deliver(&batch),
+                Ok(Some(batch)) => {
+                    self.figures.working_on(Some(batch.oldest_ms));
+                    self.deliver(&batch);
+                    self.figures.working_on(None);
+                }
                 Err(error) => {
                     warn!(
                         "cannot read the queue `{}`: {error}; trying again",
@@ -152,6 +163,9 @@ impl Sender {
         }
         while let Some(items) = parts.pop() {
             match self.send(&batch.kind, items) {
+                Some(Attempt::Taken) if batch.kind == heartbeat::KIND => {
+                    self.service.took_heartbeat();
+                }
                 Some(Attempt::Taken) => {}
                 Some(Attempt::TooLarge) => match halves(items) {
                     Some((first, second)) => {
@@ -227,7 +241,15 @@ impl Sender {
             .iter()
             .find(|(name, _)| *name == "X-Request-ID")
             .map_or("", |(_, value)| value.as_str());
-        let later = match link.client.post(&link.url, &headers, body) {
+        let answer = link.client.post(&link.url, &headers, body);
+        match &answer {
+            Ok(answer) => {
+                self.figures.answered(answer.status, body.len());
+                self.service.told_time(answer);
+            }
+            Err(_) => self.figures.unanswered(body.len()),
+        }
+        let later = match answer {
             Ok(answer) if (200..300).contains(&answer.status) => return Attempt::Taken,
             Ok(answer) if answer.status == 413 => return Attempt::TooLarge,
             Ok(answer) => Attempt::Later {
@@ -251,6 +273,7 @@ impl Sender {
 
     fn wait(&mut self, reason: &str, after: Option<Duration>) {
         self.status.note(Outcome::Retry);
+        self.figures.failed(reason);
         let failures = &mut self.failures;
         let wait = back_off(
             self.output.retry_wait,
@@ -305,6 +328,7 @@ impl Sender {
 
     /// One item that is larger than the service takes: kept for people, not sent again.
     fn put_aside(&self, kind: &Kind, item: &[u8]) {
+        self.figures.put_aside();
         let path = self.queue.dir().join("refused.json");
         error!(
             "the service refuses a single {} item of {} bytes as too large: kept in `{}`",

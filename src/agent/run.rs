@@ -1,6 +1,7 @@
 //! The agent's life: configuration, queues, sockets, threads, signals, end.
 
 use crate::agent::config::{Note, Route, Settings};
+use crate::agent::figures::Figures;
 use crate::agent::heartbeat::{self, Facts};
 use crate::agent::hosts;
 use crate::agent::ingest::Ingest;
@@ -12,6 +13,7 @@ use crate::agent::queue::Queue;
 use crate::agent::queue::frame::Frame;
 use crate::agent::status::StatusFile;
 use crate::agent::topology::TopologyHeartbeat;
+use crate::agent::window::Window;
 use crate::base::files;
 use crate::host::layout::Layout;
 use crate::settings::fluent;
@@ -44,6 +46,8 @@ pub struct Request {
     pub config: PathBuf,
     /// Where to write the process id.
     pub pid_file: Option<PathBuf>,
+    /// Where to tell figures (docs/status.md).
+    pub window: Option<PathBuf>,
     /// For queues whose output names no place.
     pub state: PathBuf,
     /// For `ODSIngestion.status`.
@@ -83,13 +87,22 @@ pub fn run(request: &Request) -> Result<()> {
         .map(PidFile::write)
         .transpose()?;
 
+    let figures = Arc::new(Figures::new(&settings));
+    let window = request.window.as_deref().and_then(Window::open);
     let control = Arc::new(Control::default());
     let common = Common {
         version: heartbeat::data_version(&request.layout.installinfo()),
         ca_file: request.ca_file.clone(),
     };
-    let senders = start_senders(&settings, &queues, &control, &common, &request.status)?;
-    let callers = start_topology(&settings, &control, &common, &request.layout)?;
+    let senders = start_senders(
+        &settings,
+        &queues,
+        &control,
+        &common,
+        &request.status,
+        &figures,
+    )?;
+    let callers = start_topology(&settings, &control, &common, &request.layout, &figures)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (stop_reading, wake) = UnixStream::pair().context("cannot make a socket pair")?;
     let dirty = Arc::new(Dirty::new(signals.writer.try_clone()?));
@@ -99,6 +112,7 @@ pub fn run(request: &Request) -> Result<()> {
             Arc::clone(&settings),
             sockets,
             &queues,
+            &figures,
             OwnedFd::from(wake),
             Arc::clone(&stop),
             Box::new(move || dirty.mark()),
@@ -110,6 +124,7 @@ pub fn run(request: &Request) -> Result<()> {
 
     let mut watch = Watch {
         beats: Beats::new(&settings, &request.layout),
+        figures: &figures,
         queues: &queues,
         dirty: &dirty,
         sync_at: None,
@@ -118,7 +133,10 @@ pub fn run(request: &Request) -> Result<()> {
     };
     while !signals.terminate.load(Ordering::SeqCst) {
         watch.work();
-        signals.wait(watch.next());
+        signals.wait(watch.next(), window.as_ref());
+        if let Some(window) = &window {
+            window.serve(|| figures.snapshot(&queues));
+        }
         if signals.reload.swap(false, Ordering::SeqCst) {
             info!(
                 "reloading certificate, omsadmin.conf and proxy.conf; omsagent.conf is read at the next start"
@@ -189,17 +207,20 @@ fn start_senders(
     control: &Arc<Control>,
     common: &Common,
     status: &Path,
+    figures: &Figures,
 ) -> Result<Vec<JoinHandle<()>>> {
     let status = Arc::new(StatusFile::new(status.to_owned()));
-    let pairs = settings.outputs.iter().zip(queues).enumerate();
+    let pairs = settings.outputs.iter().zip(queues);
+    let pairs = pairs.zip(&figures.outputs).enumerate();
     pairs
-        .map(|(number, (output, queue))| {
+        .map(|(number, ((output, queue), outgoing))| {
             let sender = Sender::new(
                 output.clone(),
                 common.clone(),
                 Arc::clone(queue),
                 Arc::clone(control),
                 Arc::clone(&status),
+                (Arc::clone(outgoing), Arc::clone(&figures.service)),
             );
             thread(&format!("output{number}"), SENDER_STACK, move || {
                 sender.run()
@@ -213,6 +234,7 @@ fn start_topology(
     control: &Arc<Control>,
     common: &Common,
     layout: &Layout,
+    figures: &Figures,
 ) -> Result<Vec<JoinHandle<()>>> {
     let configs = settings.topology.iter();
     configs
@@ -222,6 +244,7 @@ fn start_topology(
                 common.clone(),
                 layout.clone(),
                 Arc::clone(control),
+                Arc::clone(&figures.service),
             );
             thread("topology", SENDER_STACK, move || caller.run())
         })
@@ -243,6 +266,7 @@ fn thread(
 /// What the main thread does between signals.
 struct Watch<'w> {
     beats: Beats,
+    figures: &'w Figures,
     queues: &'w [Arc<Queue>],
     dirty: &'w Dirty,
     sync_at: Option<Instant>,
@@ -253,7 +277,7 @@ struct Watch<'w> {
 impl Watch<'_> {
     fn work(&mut self) {
         let now = Instant::now();
-        if self.beats.send(now, self.queues) {
+        if self.beats.send(now, self.queues, self.figures) {
             self.dirty.mark();
         }
         if self.dirty.is_marked() && self.sync_at.is_none() {
@@ -316,7 +340,7 @@ impl Beats {
     }
 
     /// Puts those that are due into their queues; true when there were any.
-    fn send(&mut self, now: Instant, queues: &[Arc<Queue>]) -> bool {
+    fn send(&mut self, now: Instant, queues: &[Arc<Queue>], figures: &Figures) -> bool {
         let mut any = false;
         for beat in &mut self.due {
             if beat.next.is_none_or(|next| next > now) {
@@ -331,6 +355,7 @@ impl Beats {
             let mut frame = Frame::new(&heartbeat::KIND);
             let own = hosts::own_addresses();
             frame.push(|out| self.facts.push(out, wall, &own));
+            figures.made_heartbeat();
             if let Err(error) = queues[beat.output].append(&mut frame) {
                 warn!("a heartbeat is lost: cannot write to its queue: {error}");
             }
@@ -401,7 +426,7 @@ impl Signals {
         })
     }
 
-    fn wait(&self, until: Option<Instant>) {
+    fn wait(&self, until: Option<Instant>, window: Option<&Window>) {
         let timeout = match until {
             None => PollTimeout::NONE,
             Some(until) => {
@@ -409,7 +434,9 @@ impl Signals {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
-        let mut fds = [PollFd::new(self.reader.as_fd(), PollFlags::POLLIN)];
+        let fds = [Some(self.reader.as_fd()), window.map(|w| w.as_fd())];
+        let fds = fds.into_iter().flatten();
+        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         if poll(&mut fds, timeout).is_ok() {
             let mut bytes = [0; 64];
             while let Ok(1..) = (&self.reader).read(&mut bytes) {}

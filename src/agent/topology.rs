@@ -2,6 +2,7 @@
 //! the service learns about this host and we learn its news.
 
 use crate::agent::config::Topology;
+use crate::agent::figures::Service;
 use crate::agent::link::{self, Common};
 use crate::agent::output::Control;
 use crate::host::layout::Layout;
@@ -25,13 +26,21 @@ pub struct TopologyHeartbeat {
     common: Common,
     layout: Layout,
     control: Arc<Control>,
+    service: Arc<Service>,
     used: Usage,
 }
 
 impl TopologyHeartbeat {
     /// The first one goes out one interval after the start, as the original's does.
-    pub fn new(config: Topology, common: Common, layout: Layout, control: Arc<Control>) -> Self {
+    pub fn new(
+        config: Topology,
+        common: Common,
+        layout: Layout,
+        control: Arc<Control>,
+        service: Arc<Service>,
+    ) -> Self {
         TopologyHeartbeat {
+            service,
             config,
             common,
             layout,
@@ -56,6 +65,7 @@ impl TopologyHeartbeat {
             }
             match self.send() {
                 Ok(answer) => {
+                    self.service.topology(Ok(()));
                     if let Some(next) = answer.query_interval.filter(|i| INTERVALS.contains(i)) {
                         if next != interval {
                             info!("topology heartbeats each {} s from now on", next.as_secs());
@@ -63,7 +73,10 @@ impl TopologyHeartbeat {
                         interval = next;
                     }
                 }
-                Err(error) => warn!("topology heartbeat: {error:#}"),
+                Err(error) => {
+                    self.service.topology(Err(format!("{error:#}")));
+                    warn!("topology heartbeat: {error:#}");
+                }
             }
         }
     }

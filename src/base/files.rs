@@ -243,16 +243,19 @@ pub fn remove_tree(path: &Path) -> Result<bool> {
 /// Removes what a killed [`write_atomic`] or [`make_link`] left in `dir`: some programs read every
 /// file of their folder, whatever its name. Only while nobody else can be writing there.
 pub fn sweep_unfinished(dir: &Path) {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return;
-    };
-    for entry in entries.filter_map(Result::ok) {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') && name.ends_with(UNFINISHED) {
-            let _ = fs::remove_file(entry.path());
-        }
+    for path in unfinished(dir) {
+        let _ = fs::remove_file(path);
     }
+}
+
+/// What [`sweep_unfinished`] would remove.
+pub fn unfinished(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let ours = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with('.') && name.ends_with(UNFINISHED)
+    };
+    entries.map(|entry| entry.path()).filter(ours).collect()
 }
 
 /// Removes a folder only if it is empty. True when it is gone.

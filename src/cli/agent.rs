@@ -3,7 +3,7 @@
 use crate::agent::journal::Journal;
 use crate::agent::run::{self, Request};
 use crate::base::ids::WorkspaceId;
-use crate::host::layout::Layout;
+use crate::host::layout::{Layout, STATUS_SOCKET};
 use crate::wire::tls::{CA_FILE_VARIABLE, choose_ca_file};
 use anyhow::{Context, Result, bail};
 use log::LevelFilter;
@@ -96,6 +96,10 @@ fn request(args: &Args) -> Result<Request> {
     };
     let variable = std::env::var_os(CA_FILE_VARIABLE).map(PathBuf::from);
     Ok(Request {
+        // Beside the pid file, where `omsagent status` looks for it.
+        window: pid_file
+            .as_ref()
+            .and_then(|path| Some(path.parent()?.join(STATUS_SOCKET))),
         state: var("state", workspace.as_ref().map(|ws| ws.state())),
         status: match log_folder {
             Some(folder) => folder,

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod agent;
 pub mod bundle;
+pub mod doctor;
 pub mod explain;
 pub mod history;
 pub mod hub;
@@ -21,6 +22,7 @@ pub mod report;
 pub mod rollback;
 pub mod service;
 pub mod signals;
+pub mod status;
 pub mod syslog;
 pub mod uninstall;
 pub mod verify;
@@ -45,6 +47,10 @@ enum Door {
     History(history::Args),
     /// Is a bundle whole, and who signed it?
     Verify(verify::Args),
+    /// How every workspace of this host stands
+    Status(status::Args),
+    /// What is wrong with this host's agent, and how to mend it
+    Doctor(doctor::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
     Admin(Words),
     /// Start, stop and ask for workspaces' services (service_control)
@@ -134,6 +140,8 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Pack(args) => pack::run(args),
         Door::History(args) => Ok(history::run(&args)),
         Door::Verify(args) => verify::run(&args),
+        Door::Status(args) => status::run(&args),
+        Door::Doctor(args) => doctor::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),

@@ -4,6 +4,9 @@
 use crate::base::ids::WorkspaceId;
 use std::path::{Path, PathBuf};
 
+/// Name of the socket on which an agent tells its figures, in its run folder.
+pub const STATUS_SOCKET: &str = "omsagent.sock";
+
 /// All paths below a root prefix (`/` on a live host; a folder in unit tests and for `--root DIR`).
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -163,6 +166,10 @@ impl WorkspacePaths {
     /// `VAR/<WS>`/run/omsagent.pid.
     pub fn pid_file(&self) -> PathBuf {
         self.run().join("omsagent.pid")
+    }
+    /// The socket on which the agent tells its figures (docs/status.md).
+    pub fn status_socket(&self) -> PathBuf {
+        self.run().join(STATUS_SOCKET)
     }
     /// `VAR/<WS>`/state: queues, position files.
     pub fn state(&self) -> PathBuf {

@@ -23,6 +23,7 @@ pub mod sudoers;
 pub mod syslog;
 mod template;
 pub mod unit;
+pub mod unit_state;
 
 use crate::base::command;
 use layout::Layout;

@@ -237,7 +237,7 @@ pub fn clear_up(host: &Host, news: bool, report: &mut dyn Report) -> Result<()> 
 }
 
 /// Files below places of the original's own names, or with its marks in them.
-fn leftovers(layout: &Layout) -> Vec<PathBuf> {
+pub fn leftovers(layout: &Layout) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = [
         "/etc/cron.d/omsagent",
         "/etc/logrotate.d/omsagent",

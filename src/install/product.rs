@@ -243,6 +243,7 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
         };
         tidy(files::remove_tree(&paths.tmp()));
         tidy(files::remove(&paths.pid_file()));
+        tidy(files::remove(&paths.status_socket()));
         for tree in [&paths.etc, &paths.var] {
             if tree.is_dir() {
                 tidy(files::chown_tree(tree, Owner::ROOT).map(|()| true));

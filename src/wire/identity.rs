@@ -115,6 +115,17 @@ impl ClientIdentity {
         lines.join(separator)
     }
 
+    /// Is the key that of the certificate?
+    pub fn fits(&self) -> Result<bool> {
+        let facts = Facts::read(&self.cert_der()?).context("the client certificate")?;
+        let key = rustls::crypto::ring::sign::any_supported_type(&self.key_der()?)
+            .context("the client key cannot be used")?;
+        let public = key
+            .public_key()
+            .context("the client key tells no public key")?;
+        Ok(*public == *facts.public_key)
+    }
+
     /// The end of the certificate's validity.
     pub fn not_after(&self) -> Result<Timestamp> {
         let facts = Facts::read(&self.cert_der()?).context("the client certificate")?;

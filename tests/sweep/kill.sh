@@ -49,6 +49,7 @@ state() { # FILE: everything that the end of a command is compared by
       sh_ $name 'cat /var/lib/omsagent/accounts 2>/dev/null'; echo '-- accounts'; inside $name accounts; echo '-- ours'; inside $name ours
       echo '-- packages'; sh_ $name 'if command -v dpkg >/dev/null; then dpkg -l | grep -E "oms|^..[^ ] " || true; dpkg --audit; else rpm -qa | grep oms; fi'
       echo '-- sudo'; sh_ $name 'visudo -cq && echo fine'
+      echo '-- doctor'; sh_ $name '! command -v omsagent >/dev/null || omsagent doctor --install | grep -oE "^(ERROR|warning) +[a-z-]+" || true'
       echo '-- agent'; sh_ $name "systemctl is-active $(agent_unit); systemctl is-enabled $(agent_unit) 2>/dev/null; systemctl --failed --no-legend --plain"
     } >"$1" 2>&1
 }

@@ -394,6 +394,11 @@ impl Queue {
         self.lock().waiting
     }
 
+    /// How long the oldest of it has waited, as far as this run knows; `None` when nothing waits.
+    pub fn waiting_for(&self) -> Option<Duration> {
+        self.lock().waiting_since.map(|since| since.elapsed())
+    }
+
     /// Where it is.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -13,6 +13,7 @@ mod selection;
 mod syslog_ng;
 
 pub use selection::{Facility, Selection, Severity, UnknownName};
+pub use syslog_ng::{CONF_D as SYSLOG_NG_D, MAIN as SYSLOG_NG_CONF};
 
 use super::layout::Layout;
 use super::services::ServiceManager;
@@ -24,9 +25,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// File name of ours in either daemon's folder.
-const OURS: &str = "95-omsagent.conf";
-const RSYSLOG_CONF: &str = "/etc/rsyslog.conf";
-const RSYSLOG_D: &str = "/etc/rsyslog.d";
+pub const OURS: &str = "95-omsagent.conf";
+/// rsyslog's main file.
+pub const RSYSLOG_CONF: &str = "/etc/rsyslog.conf";
+/// rsyslog's folder of drop-ins.
+pub const RSYSLOG_D: &str = "/etc/rsyslog.d";
 
 /// The daemon that forwards to us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -423,8 +426,8 @@ fn apply(host: &Host, edits: Vec<Edit>, intent: Intent) -> Result<Change, Syslog
 }
 
 /// Does the daemon accept its configuration as it is on disk? A daemon that cannot be asked does
-/// not stand in the way.
-fn ask(host: &Host) -> Result<(), (&'static str, String)> {
+/// not stand in the way. The error is its name, and what it says.
+pub fn ask(host: &Host) -> Result<(), (&'static str, String)> {
     let Some(daemon) = host.syslog.as_ref().filter(|_| host.is_live()) else {
         return Ok(());
     };

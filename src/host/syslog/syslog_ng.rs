@@ -12,9 +12,9 @@ use std::ops::Range;
 const DEFAULT_COMMENT: &str = "# OMS Syslog default collection for workspace ";
 
 /// The folder the own file goes to, when the main file includes it.
-pub(super) const CONF_D: &str = "/etc/syslog-ng/conf.d";
+pub const CONF_D: &str = "/etc/syslog-ng/conf.d";
 /// The main file.
-pub(super) const MAIN: &str = "/etc/syslog-ng/syslog-ng.conf";
+pub const MAIN: &str = "/etc/syslog-ng/syslog-ng.conf";
 
 /// `text` with this workspace's stanza, in place of whatever form it has there.
 pub(super) fn put(text: &[u8], id: &WorkspaceId, rules: &str) -> Vec<u8> {
