@@ -45,8 +45,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 CARGO_DIR := $(or $(CARGO_HOME),$(HOME)/.cargo)
 MAPS := $(CURDIR)=omsagent $(CARGO_DIR)/registry/src=crates
 REMAP = target.$(1).rustflags=[$(foreach m,$(MAPS),"--remap-path-prefix=$(m)",)"--remap-path-prefix=$(shell rustc --print sysroot)=rust"]
-# Nobody unwinds through the C parts (.cargo/config.toml).
-C_MAP := $(foreach m,$(MAPS),-ffile-prefix-map=$(m)) -fno-asynchronous-unwind-tables -fno-unwind-tables
+C_MAP := $(foreach m,$(MAPS),-ffile-prefix-map=$(m))
 # glibc's headers with musl's library: nothing that only glibc has may be called.
 C_AARCH64 := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -mno-outline-atomics -DSQLITE_DISABLE_LFS
 

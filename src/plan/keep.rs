@@ -4,7 +4,7 @@
 
 mod back;
 
-pub use back::{Leaving, go_back};
+pub use back::{Leaving, go_back, take_back};
 
 use crate::base::files::{self, Look, Owner};
 use crate::bundle::{Bundle, Entry};
@@ -295,17 +295,19 @@ impl Keep {
         Ok(path)
     }
 
-    /// Takes this run's note of a package back: it was not installed after all.
-    fn forget(&self, name: &str) {
-        let Some(number) = self.run.get() else {
+    /// Takes the newest note of a package back, when it tells of another version than `there`: that
+    /// one was not installed after all.
+    fn forget(&self, name: &str, there: Option<&str>) {
+        let Some((number, mut generation)) = self.generations().into_iter().next() else {
             return;
         };
-        let (number, mut generation) =
-            match self.generations().into_iter().find(|(n, _)| *n == number) {
-                Some(own) => own,
-                None => return,
-            };
-        generation.packages.retain(|k| k.name != name);
+        let stays = |kept: &Kept| {
+            kept.name != name || there.is_some_and(|there| same(&kept.version, there))
+        };
+        if generation.packages.iter().all(stays) {
+            return;
+        }
+        generation.packages.retain(stays);
         let _ = if generation.packages.is_empty() {
             files::remove(&self.record(number)).map(|_| ())
         } else {

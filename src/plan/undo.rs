@@ -339,6 +339,6 @@ impl Reverter<'_> {
             true => Leaving::Remove,
             false => Leaving::Purge,
         };
-        keep::go_back(&keep, manager, name, version, leaving, self.report)
+        keep::take_back(&keep, manager, name, version, leaving, self.report)
     }
 }

@@ -31,7 +31,6 @@ pub fn go_back(
         if !there.as_deref().is_some_and(|there| same(there, before)) {
             put_back(keep, manager, name, before, report)?;
         }
-        keep.forget(name);
         return Ok(());
     }
     let outcome = patiently(report, |said| match leaving {
@@ -42,7 +41,20 @@ pub fn go_back(
         let why = outcome.last_line();
         bail!("package {name} could not be taken away again: {why}");
     }
-    keep.forget(name);
+    Ok(())
+}
+
+/// As [`go_back`], for a run that failed: what it noted of the package goes, too.
+pub fn take_back(
+    keep: &Keep,
+    manager: PackageManager,
+    name: &str,
+    before: Option<&str>,
+    leaving: Leaving,
+    report: &mut dyn Report,
+) -> Result<()> {
+    go_back(keep, manager, name, before, leaving, report)?;
+    keep.forget(name, before);
     Ok(())
 }
 

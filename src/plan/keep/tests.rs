@@ -86,13 +86,16 @@ fn what_was_not_installed_is_forgotten() {
     let (_dir, keep) = with(&[&[("omsagent", "1.0.0-1", None)]]);
     install(&keep, "omsagent", "1.0.1-1", Some("1.0.0-1"));
     assert_eq!(files_of(&keep).len(), 2);
-    keep.forget("omsagent");
+    keep.forget("omsagent", Some("1.0.0-1"));
     assert_eq!(files_of(&keep), ["omsagent-1.0.0-1.deb"]);
+    assert_eq!(keep.generations().len(), 1);
+    // What is there was not this one's doing.
+    keep.forget("omsagent", Some("1.0.0-1"));
     assert_eq!(keep.generations().len(), 1);
     // The very first one leaves nothing at all.
     let (_dir, keep) = with(&[]);
     install(&keep, "omsagent", "1.0.0-1", None);
-    keep.forget("omsagent");
+    keep.forget("omsagent", None);
     assert!(!keep.folder.exists());
 }
 
