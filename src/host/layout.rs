@@ -1,7 +1,7 @@
 //! Where things are on a host: every path the product uses, in one place, below a root prefix
 //! (bundle.md 0: ETC, VAR, OPT; protocol.md 0.2).
 
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::{WorkspaceId, WorkspaceName};
 use std::path::{Path, PathBuf};
 
 /// All paths below a root prefix (`/` on a live host; a folder in unit tests and for `--root DIR`).
@@ -78,7 +78,7 @@ impl Layout {
     }
 
     /// The folders of one workspace.
-    pub fn workspace(&self, id: &WorkspaceId) -> WorkspacePaths {
+    pub fn workspace(&self, id: &WorkspaceName) -> WorkspacePaths {
         WorkspacePaths {
             etc: self.etc().join(id.as_str()),
             var: self.var().join(id.as_str()),
@@ -145,6 +145,14 @@ impl WorkspacePaths {
     /// Present when the service is registered.
     pub fn service_registered(&self) -> PathBuf {
         self.conf().join(".service_registered")
+    }
+    /// Operations Manager's certificate (bundle.md 6.6).
+    pub fn scom_cert(&self) -> PathBuf {
+        self.certs().join("scom-cert.pem")
+    }
+    /// Its key.
+    pub fn scom_key(&self) -> PathBuf {
+        self.certs().join("scom-key.pem")
     }
     /// `VAR/<WS>`/tmp.
     pub fn tmp(&self) -> PathBuf {

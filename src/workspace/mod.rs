@@ -8,7 +8,7 @@ pub mod removal;
 pub mod service;
 pub mod templates;
 
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::{WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
 use crate::host::layout::Layout;
 use crate::host::{Host, services, unit};
@@ -48,6 +48,17 @@ pub fn all(layout: &Layout) -> Vec<WorkspaceId> {
     ids
 }
 
+/// [`all`], then the pseudo-workspaces that have a folder: scom, LAD.
+pub fn everything(layout: &Layout) -> Vec<WorkspaceName> {
+    let there = |name: &WorkspaceName| {
+        let folder = layout.workspace(name).etc;
+        std::fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir())
+    };
+    let mut names: Vec<WorkspaceName> = all(layout).into_iter().map(Into::into).collect();
+    names.extend([WorkspaceName::scom(), WorkspaceName::lad()].into_iter().filter(there));
+    names
+}
+
 /// The primary workspace: the one that ETC/conf points into (bundle.md 4.5).
 pub fn primary(layout: &Layout) -> Option<WorkspaceId> {
     let target = std::fs::read_link(layout.etc().join("conf")).ok()?;
@@ -56,7 +67,7 @@ pub fn primary(layout: &Layout) -> Option<WorkspaceId> {
 }
 
 /// Key, certificate and a non-empty omsadmin.conf are there (bundle.md 6.9).
-pub fn is_onboarded(layout: &Layout, id: &WorkspaceId) -> bool {
+pub fn is_onboarded(layout: &Layout, id: &WorkspaceName) -> bool {
     let paths = layout.workspace(id);
     [paths.key(), paths.cert(), paths.omsadmin_conf()]
         .iter()
@@ -64,7 +75,7 @@ pub fn is_onboarded(layout: &Layout, id: &WorkspaceId) -> bool {
 }
 
 /// Does the workspace's agent run? A service manager that does not answer counts as no.
-pub fn is_active(host: &Host, id: &WorkspaceId) -> bool {
+pub fn is_active(host: &Host, id: &WorkspaceName) -> bool {
     services::is_active(host, &unit::name(id)).unwrap_or(false)
 }
 

@@ -19,7 +19,7 @@ use super::services::ServiceManager;
 use super::{Change, FILE_LIMIT, Host, blocks};
 use crate::base::command::{self, Command, Outcome};
 use crate::base::files::{self, Look, Owner};
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,7 @@ impl SyslogDaemon {
 /// workspace had before. Lines of others are kept.
 pub fn configure(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
 ) -> Result<Change, SyslogError> {
@@ -132,7 +132,7 @@ pub fn configure(
 /// Would [`configure`] find nothing to do?
 pub fn is_configured(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
 ) -> Result<bool, SyslogError> {
@@ -143,7 +143,7 @@ pub fn is_configured(
 
 fn edits(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
 ) -> Result<Vec<Edit>, SyslogError> {
@@ -164,7 +164,7 @@ fn edits(
 }
 
 /// Takes this workspace's forwarding out of every place it may be in.
-pub fn unconfigure(host: &Host, id: &WorkspaceId, port: u16) -> Result<Change, SyslogError> {
+pub fn unconfigure(host: &Host, id: &WorkspaceName, port: u16) -> Result<Change, SyslogError> {
     let mut edits = every_file(host)?;
     for edit in &mut edits {
         match (edit.daemon, edit.whose) {
@@ -313,7 +313,7 @@ fn all_files(host: &Host) -> anyhow::Result<Vec<Edit>> {
 
 fn configure_syslog_ng(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
 ) -> Result<Vec<Edit>, SyslogError> {

@@ -5,7 +5,7 @@
 //! only; what belongs to it is the run of `@127.0.0.1:<port>` lines right below.
 
 use super::selection::Selection;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::host::blocks::{self, Marks, bare, lines};
 use crate::host::template;
 use std::ops::Range;
@@ -18,7 +18,7 @@ const END: &str = "# End of OMS Syslog collection for workspace ";
 const PORTS: Range<u16> = 25000..26000;
 
 /// The lines around a workspace's stanza; syslog-ng's has the same.
-pub(super) fn marks(id: &WorkspaceId) -> Marks {
+pub(super) fn marks(id: &WorkspaceName) -> Marks {
     Marks {
         begin: format!("{HEADER}{id}"),
         end: format!("{END}{id}"),
@@ -26,7 +26,7 @@ pub(super) fn marks(id: &WorkspaceId) -> Marks {
 }
 
 /// `text` with this workspace's stanza, in place of whatever form it has there.
-pub(super) fn put(text: &[u8], id: &WorkspaceId, port: u16, selection: &Selection) -> Vec<u8> {
+pub(super) fn put(text: &[u8], id: &WorkspaceName, port: u16, selection: &Selection) -> Vec<u8> {
     let body: String = selection
         .facilities
         .iter()
@@ -45,7 +45,7 @@ pub(super) fn put(text: &[u8], id: &WorkspaceId, port: u16, selection: &Selectio
 }
 
 /// `text` without this workspace's stanza.
-pub(super) fn take_out(text: &[u8], id: &WorkspaceId) -> Vec<u8> {
+pub(super) fn take_out(text: &[u8], id: &WorkspaceName) -> Vec<u8> {
     blocks::cut(text, &stanzas(text, Some(id)))
 }
 
@@ -77,7 +77,7 @@ pub(super) fn is_spent(text: &[u8]) -> bool {
 
 /// Where the stanzas are, of one workspace or of all: with an end mark, without, and end marks
 /// left alone by a tool that knows only the header.
-pub(super) fn stanzas(text: &[u8], id: Option<&WorkspaceId>) -> Vec<Range<usize>> {
+pub(super) fn stanzas(text: &[u8], id: Option<&WorkspaceName>) -> Vec<Range<usize>> {
     let all: Vec<Range<usize>> = lines(text).collect();
     let named = |n: usize, mark: &str| -> Option<String> {
         let line = String::from_utf8_lossy(bare(&text[all[n].clone()])).into_owned();

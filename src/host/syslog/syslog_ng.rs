@@ -3,7 +3,7 @@
 
 use super::rsyslog::{marks, stanzas as marked_stanzas};
 use super::selection::Selection;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::host::{blocks, template};
 use std::ops::Range;
 
@@ -15,7 +15,7 @@ pub(super) const MAIN: &str = "/etc/syslog-ng/syslog-ng.conf";
 /// `text` with this workspace's stanza, in place of whatever form it has there.
 pub(super) fn put(
     text: &[u8],
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
     source: &str,
@@ -35,7 +35,7 @@ pub(super) fn put(
 }
 
 /// `text` without this workspace's stanza and without single lines that name its objects.
-pub(super) fn take_out(text: &[u8], id: &WorkspaceId) -> Vec<u8> {
+pub(super) fn take_out(text: &[u8], id: &WorkspaceName) -> Vec<u8> {
     blocks::cut(text, &stanzas(text, Some(id)))
 }
 
@@ -45,7 +45,7 @@ pub(super) fn purge(text: &[u8]) -> Vec<u8> {
 }
 
 /// Marked stanzas, and the original's lines, each of which names its workspace.
-fn stanzas(text: &[u8], id: Option<&WorkspaceId>) -> Vec<Range<usize>> {
+fn stanzas(text: &[u8], id: Option<&WorkspaceName>) -> Vec<Range<usize>> {
     let mut found = marked_stanzas(text, id);
     for line in blocks::lines(text) {
         let inside = found
@@ -61,13 +61,13 @@ fn stanzas(text: &[u8], id: Option<&WorkspaceId>) -> Vec<Range<usize>> {
 
 /// A whole statement or comment of the original: names end in `<WS>_oms` (R28: its default form
 /// is a comment only, which it never found again).
-fn is_originals(line: &[u8], id: Option<&WorkspaceId>) -> bool {
+fn is_originals(line: &[u8], id: Option<&WorkspaceName>) -> bool {
     let Ok(line) = std::str::from_utf8(line.trim_ascii()) else {
         return false;
     };
     let is_ws = |name: &str| match id {
         Some(id) => id.as_str() == name,
-        None => name.parse::<WorkspaceId>().is_ok() || name == "LAD" || name == "scom",
+        None => name.parse::<WorkspaceName>().is_ok(),
     };
     if let Some(comment) = line.strip_prefix("# OMS Syslog default collection for workspace ") {
         return is_ws(comment.trim());
