@@ -427,11 +427,18 @@ impl<'e> Reader<'e> {
         let path = |key, default: &str| PathBuf::from(self.text(key).unwrap_or(default));
         Files {
             omsadmin: path("omsadmin_conf_path", CONF),
-            cert: path("cert_path", CERT),
-            key: path("key_path", KEY),
+            cert: credential("oms.crt").unwrap_or_else(|| path("cert_path", CERT)),
+            key: credential("oms.key").unwrap_or_else(|| path("key_path", KEY)),
             proxy: path(proxy_key, PROXY),
         }
     }
+}
+
+/// A file that the service manager hands over (`LoadCredential=` in the unit) goes before the one
+/// that is configured.
+fn credential(name: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+    Some(PathBuf::from(folder).join(name)).filter(|path| path.is_file())
 }
 
 /// Known everywhere.

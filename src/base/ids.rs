@@ -67,7 +67,9 @@ pub struct WorkspaceName(String);
 
 /// Why a text is not the name of a workspace.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{0}` is not a workspace: neither a GUID (8-4-4-4-12 hexadecimal digits) nor `scom` nor `LAD`")]
+#[error(
+    "`{0}` is not a workspace: neither a GUID (8-4-4-4-12 hexadecimal digits) nor `scom` nor `LAD`"
+)]
 pub struct NotAWorkspace(pub String);
 
 const SCOM: &str = "scom";
@@ -203,9 +205,14 @@ mod tests {
     fn names_of_workspaces() {
         for good in ["scom", "LAD", "01234567-89ab-cdef-0123-456789abcdef"] {
             let name: WorkspaceName = good.parse().unwrap();
-            assert_eq!((name.as_str(), name.id().is_some()), (good, good.len() == 36));
+            assert_eq!(
+                (name.as_str(), name.id().is_some()),
+                (good, good.len() == 36)
+            );
         }
-        for bad in ["", "SCOM", "lad", "state", "sysconf", "../scom", "scom/", "*"] {
+        for bad in [
+            "", "SCOM", "lad", "state", "sysconf", "../scom", "scom/", "*",
+        ] {
             assert!(bad.parse::<WorkspaceName>().is_err(), "{bad}");
         }
     }

@@ -12,6 +12,7 @@ pub mod agent;
 pub mod bundle;
 pub mod explain;
 pub mod hub;
+pub mod identity;
 pub mod maintainer;
 pub mod pack;
 pub mod report;
@@ -45,6 +46,9 @@ enum Door {
     Service(Words),
     /// The forwarding stanza of the syslog daemon (configure_syslog.sh)
     Syslog(Words),
+    /// Is this host a copy of another one? A new identity for copies
+    #[command(subcommand)]
+    Identity(identity::Args),
     /// Remove (R) or purge (P) the package
     Uninstall(Words),
     /// Called by the packages' maintainer scripts
@@ -111,6 +115,7 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),
+        Door::Identity(args) => identity::run(&args),
         Door::Uninstall(args) => Ok(uninstall::run(&args.words)),
         Door::Maintainer(args) => maintainer::run(&args.words),
     };

@@ -1,12 +1,13 @@
 //! `configure_syslog.sh`: the forwarding stanza of the host's syslog daemon (bundle.md 1.8).
 
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services;
 use crate::host::syslog::{self, Selection, SyslogDaemon};
 use crate::plan::lock;
+use crate::workspace::{forwarding, port};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
@@ -27,6 +28,7 @@ pub fn run(words: &[OsString]) -> u8 {
         ["unconfigure", rest @ ..] => {
             ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest)))
         }
+        ["select", rest @ ..] => ("select", Box::new(move |h, d| select(h, d, rest))),
         ["purge", ..] => ("purge", Box::new(purge)),
         ["restart", ..] => ("restart", Box::new(restart)),
         other => {
@@ -65,7 +67,7 @@ fn no_daemon(doing: &str) -> String {
     }
 }
 
-fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceId, u16)> {
+fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceName, u16)> {
     let missing = "WORKSPACE_ID and SYSLOG_PORT are required";
     let [id, port, ..] = words else {
         bail!(missing);
@@ -80,7 +82,40 @@ fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceId, u16)> {
 fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Configuring {} for OMS logging", daemon.name());
-    if syslog::configure(host, &id, port, &Selection::default())?.made() {
+    let selection = forwarding::selection(&host.layout, &id)?;
+    if syslog::configure(host, &id, port, &selection)?.made() {
+        restart(host, daemon)?;
+    }
+    Ok(())
+}
+
+/// `select WS auth,authpriv.warning`: what the workspace gets from now on; `default` for what it
+/// gets without a choice. Without one: which it is.
+fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
+    let (id, chosen) = match words {
+        [id] => (id, None),
+        [id, "default"] => (id, Some(None)),
+        [id, text] => (id, Some(Some(text.parse::<Selection>()?))),
+        _ => bail!(
+            "select needs a workspace id, then for example `auth,authpriv.warning`, or `default`"
+        ),
+    };
+    let id: WorkspaceName = id.parse()?;
+    let Some(chosen) = chosen else {
+        out!("{}", forwarding::selection(&host.layout, &id)?);
+        return Ok(());
+    };
+    ensure!(
+        id.id().is_some() && host.layout.workspace(&id).conf().is_dir(),
+        "workspace {id} does not exist on this host; `omsadmin.sh -l` lists them"
+    );
+    let port = port::configured(&host.layout, &id)
+        .context("the workspace has no port in its syslog.conf")?;
+    let selection = chosen.clone().unwrap_or_default();
+    let changed = syslog::configure(host, &id, port, &selection)?;
+    forwarding::choose(&host.layout, &id, chosen.as_ref())?;
+    out!("Forwarding {selection} to workspace {id}");
+    if changed.made() {
         restart(host, daemon)?;
     }
     Ok(())

@@ -138,6 +138,10 @@ impl WorkspacePaths {
     pub fn omsagent_conf(&self) -> PathBuf {
         self.conf().join("omsagent.conf")
     }
+    /// Which messages the host's syslog daemon forwards, one line; absent: the default.
+    pub fn syslog_selection(&self) -> PathBuf {
+        self.conf().join("syslog.selection")
+    }
     /// Present on a secondary workspace only; its text is the marker.
     pub fn marker(&self) -> PathBuf {
         self.conf().join(".multihoming_marker")

@@ -14,10 +14,13 @@ pub mod layout;
 pub mod logrotate;
 pub mod os;
 pub mod packages;
+pub mod process;
 pub mod services;
 pub mod sudoers;
 pub mod syslog;
+mod sysv;
 mod template;
+pub mod umbrella;
 pub mod unit;
 
 use crate::base::command;

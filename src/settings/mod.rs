@@ -2,6 +2,7 @@
 
 pub mod fluent;
 pub mod installinfo;
+pub mod omiserver;
 pub mod omsadmin;
 pub mod onboarding;
 pub mod proxy;

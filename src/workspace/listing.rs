@@ -182,10 +182,19 @@ mod tests {
         assert_eq!(
             lines(&host),
             [
-                format!("Primary Workspace: {THREE}    Status: {}", Status::Saved.text()),
+                format!(
+                    "Primary Workspace: {THREE}    Status: {}",
+                    Status::Saved.text()
+                ),
                 format!("Workspace: {ONE}    Status: {}", Status::Registered.text()),
-                format!("Workspace(Azure): {TWO}    Status: {}", Status::Failure.text()),
-                format!("Workspace(SCOM Workspace): scom    Status: {}", Status::Saved.text()),
+                format!(
+                    "Workspace(Azure): {TWO}    Status: {}",
+                    Status::Failure.text()
+                ),
+                format!(
+                    "Workspace(SCOM Workspace): scom    Status: {}",
+                    Status::Saved.text()
+                ),
             ]
         );
     }
@@ -197,7 +206,10 @@ mod tests {
         put(&conf, &format!("WORKSPACE_ID={TWO}\n"));
         assert_eq!(
             lines(&host),
-            [format!("Primary Workspace: {TWO}    Status: {}", Status::Failure.text())]
+            [format!(
+                "Primary Workspace: {TWO}    Status: {}",
+                Status::Failure.text()
+            )]
         );
     }
 }

@@ -1,9 +1,13 @@
 //! Floor 4: one workspace on this host: onboarding, its files, its certificate, its state.
 
 pub mod exchange;
+pub mod forwarding;
+pub mod identity;
 pub mod listing;
 pub mod onboarding;
 pub mod port;
+pub mod pseudo;
+pub mod refresh;
 pub mod removal;
 pub mod service;
 pub mod templates;
@@ -31,6 +35,8 @@ pub struct OnboardingRequest {
     pub marker: Option<String>,
     /// CA certificates to trust beside the system's; copied to ETC/ca.pem.
     pub ca_file: Option<PathBuf>,
+    /// Show what is sent, the certificate masked.
+    pub verbose: bool,
 }
 
 /// All workspaces that have a folder in ETC, in name order. Links and other names are not
@@ -55,7 +61,11 @@ pub fn everything(layout: &Layout) -> Vec<WorkspaceName> {
         std::fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir())
     };
     let mut names: Vec<WorkspaceName> = all(layout).into_iter().map(Into::into).collect();
-    names.extend([WorkspaceName::scom(), WorkspaceName::lad()].into_iter().filter(there));
+    names.extend(
+        [WorkspaceName::scom(), WorkspaceName::lad()]
+            .into_iter()
+            .filter(there),
+    );
     names
 }
 

@@ -28,7 +28,9 @@ fn in_file(path: &Path) -> Option<u16> {
 /// syslog.conf of the workspaces that somebody moved to ETC/state, to bring them back later: the
 /// VM extension does (users.md A.1).
 fn set_aside(layout: &Layout) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(layout.etc().join("state")).into_iter().flatten();
+    let entries = std::fs::read_dir(layout.etc().join("state"))
+        .into_iter()
+        .flatten();
     let folders = entries.filter_map(|entry| Some(entry.ok()?.path()));
     folders
         .map(|folder| folder.join("conf/omsagent.d/syslog.conf"))

@@ -87,16 +87,46 @@ pub fn withdraw(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Wit
     }
 }
 
-/// Removes a workspace whole: [`withdraw`], then its folders.
-pub fn remove(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Result<()> {
-    report.line(&format!("info\tDisable workspace: {id}"));
-    let done = withdraw(host, id, report);
-    if done.restart_syslog {
+/// Stops and unregisters the service, and nothing else. True when nothing was in the way.
+pub fn unregister(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> bool {
+    let unit = services::remove_unit(host, &unit::name(id));
+    let marker = files::remove(&host.layout.workspace(id).service_registered());
+    let failed = [unit.map(drop).map_err(Into::into), marker.map(drop)];
+    let mut complete = true;
+    for e in failed.into_iter().filter_map(Result::err) {
+        complete = false;
+        report.warn(&format!("workspace {id}: {e:#}"));
+    }
+    complete
+}
+
+/// Removes workspaces whole: [`withdraw`], then the folders. The syslog daemon is restarted once.
+/// One that cannot be removed does not keep the others.
+pub fn remove(host: &Host, names: &[WorkspaceName], report: &mut dyn Report) -> Result<()> {
+    let mut restart_syslog = false;
+    let mut kept = Vec::new();
+    for name in names {
+        report.line(&format!("info\tDisable workspace: {name}"));
+        let done = withdraw(host, name, report);
+        restart_syslog |= done.restart_syslog;
+        if !done.complete {
+            kept.push(name.as_str());
+        } else if let Err(e) = remove_folders(host, name, report) {
+            report.warn(&format!("workspace {name}: {e:#}"));
+            kept.push(name.as_str());
+        }
+    }
+    if restart_syslog {
         let _ = services::restart_syslog(host)?;
     }
-    if !done.complete {
-        bail!("workspace {id} is not removed: see the warnings above, then try again");
+    if !kept.is_empty() {
+        let kept = kept.join(", ");
+        bail!("workspace {kept} is not removed: see the warnings above, then try again");
     }
+    Ok(())
+}
+
+fn remove_folders(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Result<()> {
     report.line("info\tCleanup the folders");
     let paths = host.layout.workspace(id);
     if paths.conf_d().join("npmd.conf").exists() {
@@ -143,11 +173,12 @@ mod tests {
         }
         let host = Host::detect(Layout::new(dir.path()));
         let found = traces(&host.layout);
-        let wanted: Vec<WorkspaceName> = (1..=5).map(|n| id(n).parse().unwrap()).chain([WorkspaceName::scom(), WorkspaceName::lad()]).collect();
+        let wanted: Vec<WorkspaceName> = (1..=5)
+            .map(|n| id(n).parse().unwrap())
+            .chain([WorkspaceName::scom(), WorkspaceName::lad()])
+            .collect();
         assert_eq!(found, wanted);
-        for id in &found {
-            remove(&host, id, &mut Kept::default()).unwrap();
-        }
+        remove(&host, &found, &mut Kept::default()).unwrap();
         assert_eq!(traces(&host.layout), []);
         assert!(!link.is_symlink() && at("etc/logrotate.d/omsagent-other").exists());
     }

@@ -1,10 +1,10 @@
 //! The running half of a workspace as steps: its program link, its unit, its syslog stanza.
 
-use super::is_active;
+use super::{forwarding, is_active};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::host::services::ServiceManager;
-use crate::host::syslog::{self, Selection, SyslogError};
+use crate::host::syslog::{self, SyslogError};
 use crate::host::{Host, accounts, services, unit};
 use crate::plan::steps::{MakeLink, WriteFile};
 use crate::plan::{Report, Step};
@@ -172,8 +172,7 @@ impl RunService {
     }
 
     fn unit_text(&self) -> Result<Option<String>> {
-        let path = services::unit_dir(&self.host.layout).join(self.unit());
-        files::read_text(&path, 1 << 20)
+        Ok(services::placed_text(&self.host, &self.unit())?)
     }
 }
 
@@ -188,7 +187,7 @@ impl Step for RunService {
         }
         Ok(!self.news.stale.get()
             && self.marker.satisfied()?
-            && self.unit_text()?.is_some_and(|t| t == unit::text(&self.id))
+            && services::is_placed(&self.host, &self.unit(), &unit::text(&self.id))?
             && services::is_enabled(&self.host, &self.unit())?
             && is_active(&self.host, &self.id))
     }
@@ -298,7 +297,7 @@ impl Step for ForwardSyslog {
         if self.host.syslog.is_none() {
             return Ok(true);
         }
-        let selection = Selection::default();
+        let selection = forwarding::selection(&self.host.layout, &self.id)?;
         match syslog::is_configured(&self.host, &self.id, self.port, &selection) {
             Err(SyslogError::NoSource(_)) => Ok(false),
             answer => Ok(answer?),
@@ -311,7 +310,7 @@ impl Step for ForwardSyslog {
         };
         report.line(&format!("Configuring {} for OMS logging", daemon.name()));
         self.before = Some(syslog::snapshot(&self.host)?);
-        let wanted = Selection::default();
+        let wanted = forwarding::selection(&self.host.layout, &self.id)?;
         match syslog::configure(&self.host, &self.id, self.port, &wanted) {
             // Somebody else's mistake must not keep the workspace from being onboarded.
             Err(e @ (SyslogError::BrokenBefore { .. } | SyslogError::NoSource(_))) => {

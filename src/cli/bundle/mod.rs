@@ -3,7 +3,7 @@
 mod answers;
 pub mod args;
 mod immediate;
-mod interactive;
+pub(in crate::cli) mod interactive;
 mod json;
 pub mod log;
 mod manner;
@@ -215,6 +215,7 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
         azure_resource: args.azure_resource,
         marker: args.marker,
         ca_file,
+        verbose: false,
     })
 }
 

@@ -12,7 +12,7 @@ mod rsyslog;
 mod selection;
 mod syslog_ng;
 
-pub use selection::{Facility, Selection, Severity, UnknownName};
+pub use selection::{BadSelection, Facility, Selection, Severity, UnknownName};
 
 use super::layout::Layout;
 use super::services::ServiceManager;

@@ -41,6 +41,10 @@ pub(super) fn put(text: &[u8], id: &WorkspaceName, port: u16, selection: &Select
             )
         })
         .collect();
+    let body = match selection.facilities.as_slice() {
+        [] => format!("# Rules that others write below forward to 127.0.0.1:{port}.\n"),
+        _ => body,
+    };
     marks(id).put_over(text, &stanzas(text, Some(id)), &body)
 }
 

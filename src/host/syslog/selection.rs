@@ -72,6 +72,75 @@ pub struct Selection {
     pub severity: Severity,
 }
 
+/// Not a selection.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{text}` selects nothing: {why}; write `facility,facility.severity`, like `auth,authpriv.warning`, `*` for all facilities"
+)]
+pub struct BadSelection {
+    text: String,
+    why: String,
+}
+
+impl Selection {
+    /// Nothing is forwarded: a stanza where others put their own rules.
+    pub fn none() -> Selection {
+        Selection {
+            facilities: Vec::new(),
+            severity: Severity::Warning,
+        }
+    }
+}
+
+/// As rsyslog writes it: `auth,authpriv.warning`; `*` is every facility, `none` nothing at all.
+impl FromStr for Selection {
+    type Err = BadSelection;
+    fn from_str(text: &str) -> Result<Self, BadSelection> {
+        let bad = |why: String| BadSelection {
+            text: text.chars().filter(|c| !c.is_control()).take(200).collect(),
+            why,
+        };
+        let trimmed = text.trim();
+        if trimmed == "none" {
+            return Ok(Selection::none());
+        }
+        let (facilities, severity) = trimmed
+            .rsplit_once('.')
+            .ok_or_else(|| bad("there is no severity".into()))?;
+        let severity = severity
+            .parse()
+            .map_err(|e: UnknownName| bad(e.to_string()))?;
+        let mut chosen: Vec<Facility> = Vec::new();
+        if facilities.trim() == "*" {
+            chosen.extend(Facility::ALL);
+        } else {
+            for name in facilities.split(',') {
+                let facility: Facility = name
+                    .trim()
+                    .parse()
+                    .map_err(|e: UnknownName| bad(e.to_string()))?;
+                if !chosen.contains(&facility) {
+                    chosen.push(facility);
+                }
+            }
+        }
+        Ok(Selection {
+            facilities: chosen,
+            severity,
+        })
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.facilities.is_empty() {
+            return f.write_str("none");
+        }
+        let names: Vec<&str> = self.facilities.iter().map(|f| f.name()).collect();
+        write!(f, "{}.{}", names.join(","), self.severity)
+    }
+}
+
 impl Default for Selection {
     /// What issue 2 promises: warning and worse of everything but mail, printing and news.
     fn default() -> Self {
@@ -90,6 +159,31 @@ impl Default for Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selections_go_both_ways() {
+        for text in ["auth,authpriv.warning", "kern.debug", "none"] {
+            assert_eq!(text.parse::<Selection>().unwrap().to_string(), text);
+        }
+        let all: Selection = "*.err".parse().unwrap();
+        assert_eq!(all.facilities.len(), Facility::ALL.len());
+        let twice: Selection = "auth, auth.info".parse().unwrap();
+        assert_eq!(twice.to_string(), "auth.info");
+        let default = Selection::default();
+        assert_eq!(default.to_string().parse::<Selection>().unwrap(), default);
+        for bad in [
+            "",
+            "auth",
+            ".err",
+            "auth.",
+            "auth.loud",
+            "mine.err",
+            "auth.err\n*.* /x",
+            "*,auth.err",
+        ] {
+            assert!(bad.parse::<Selection>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn names_go_both_ways() {

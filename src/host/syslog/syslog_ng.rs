@@ -2,7 +2,7 @@
 //! protocol.md 6.2). No file is touched here.
 
 use super::rsyslog::{marks, stanzas as marked_stanzas};
-use super::selection::Selection;
+use super::selection::{Facility, Selection, Severity};
 use crate::base::ids::WorkspaceName;
 use crate::host::{blocks, template};
 use std::ops::Range;
@@ -20,6 +20,10 @@ pub(super) fn put(
     selection: &Selection,
     source: &str,
 ) -> Vec<u8> {
+    if selection.facilities.is_empty() {
+        let body = parts_for_others(id, port);
+        return marks(id).put_over(text, &stanzas(text, Some(id)), &body);
+    }
     let facilities: Vec<&str> = selection.facilities.iter().map(|f| f.name()).collect();
     let body = template::fill(
         include_str!("../../../templates/host/syslog-ng.conf"),
@@ -32,6 +36,21 @@ pub(super) fn put(
         ],
     );
     marks(id).put_over(text, &stanzas(text, Some(id)), &body)
+}
+
+/// Filters by facility and by severity and a destination, for log paths that others write: the
+/// diagnostics extension does (bundle.md 4.9).
+fn parts_for_others(id: &WorkspaceName, port: u16) -> String {
+    let facilities = Facility::ALL
+        .iter()
+        .map(|f| format!("filter f_{id}_oms_f_{f} {{ facility({f}); }};\n"));
+    let severities = Severity::ALL
+        .iter()
+        .map(|s| format!("filter f_{id}_oms_ml_{s} {{ level({s}..emerg); }};\n"));
+    let to = format!(
+        "destination d_{id}_oms {{ network(\"127.0.0.1\" transport(\"udp\") port({port})); }};\n"
+    );
+    facilities.chain(severities).chain([to]).collect()
 }
 
 /// `text` without this workspace's stanza and without single lines that name its objects.
