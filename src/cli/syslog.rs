@@ -124,6 +124,7 @@ fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
 fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Unconfiguring {} for OMS logging", daemon.name());
+    let port = port::to_give_up(&host.layout, &id, Some(port));
     if syslog::unconfigure(host, &id, port)?.made() {
         restart(host, daemon)?;
     }

@@ -52,7 +52,8 @@ fn last_value(text: &str) -> Option<Range<usize>> {
         if let Some(value) = rest.and_then(|rest| rest.strip_prefix('='))
             && !line.starts_with('#')
         {
-            let from = start + line.len() - value.trim_start().len();
+            let blanks = value.len() - value.trim_start_matches([' ', '\t']).len();
+            let from = start + line.len() - value.len() + blanks;
             last = Some(from..from + value.trim().len());
         }
         start += line.len();

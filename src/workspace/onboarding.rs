@@ -87,6 +87,11 @@ fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
     {
         return Ok(false);
     }
+    let marker = host.layout.workspace(&request.id).marker();
+    let marker = files::read_text_no_follow(&marker, 4096)?;
+    if marker.as_deref().map(str::trim) != request.marker.as_deref().map(str::trim) {
+        return Ok(false);
+    }
     let Some(resource) = &request.azure_resource else {
         return Ok(true);
     };

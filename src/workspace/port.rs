@@ -18,6 +18,17 @@ pub fn configured(layout: &Layout, id: &WorkspaceName) -> Option<u16> {
     in_file(&layout.workspace(id).conf_d().join("syslog.conf"))
 }
 
+/// The port whose lines may go with this workspace: its own one, or the one that is said - but none
+/// that another workspace listens on.
+pub fn to_give_up(layout: &Layout, name: &WorkspaceName, said: Option<u16>) -> Option<u16> {
+    let port = said.or_else(|| configured(layout, name))?;
+    let others = everything(layout);
+    let taken = others
+        .iter()
+        .any(|other| other != name && configured(layout, other) == Some(port));
+    (!taken).then_some(port)
+}
+
 fn in_file(path: &Path) -> Option<u16> {
     let text = files::read_text_no_follow(path, 1 << 20).ok().flatten()?;
     text.lines()
@@ -74,6 +85,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(choose(&layout, &a), Some(25224));
+        assert_eq!(to_give_up(&layout, &a, None), Some(25224));
+        assert_eq!(to_give_up(&layout, &a, Some(25300)), Some(25300));
+        let lad = WorkspaceName::lad();
+        assert_eq!(to_give_up(&layout, &lad, None), None);
+        assert_eq!(to_give_up(&layout, &lad, Some(25224)), None);
         let busy = UdpSocket::bind(("127.0.0.1", 25225));
         let chosen = choose(&layout, &b).unwrap();
         assert!(chosen > 25224);

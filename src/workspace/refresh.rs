@@ -2,7 +2,7 @@
 //! (bundle.md 6.8, 6.9). What hosts from before the time of several workspaces need is elsewhere.
 
 use super::onboarding::{push_folders, service_owner};
-use super::{all, port, templates};
+use super::{all, port, primary, templates};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::host::{Host, logrotate};
@@ -56,7 +56,12 @@ fn push_old_proxy(
     report: &mut dyn Report,
 ) -> Result<()> {
     let new = host.layout.proxy_conf();
-    let old = host.layout.etc().join("conf/proxy.conf");
+    let conf = host.layout.etc().join("conf");
+    let old = match primary(&host.layout) {
+        Some(id) => host.layout.workspace(&id).conf(),
+        None => conf,
+    };
+    let old = old.join("proxy.conf");
     if new.exists() {
         return Ok(());
     }

@@ -78,7 +78,7 @@ pub fn withdraw(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Wit
             }
         }
     }
-    let port = port::configured(layout, id).unwrap_or(port::FIRST);
+    let port = port::to_give_up(layout, id, None);
     let stanza = syslog::unconfigure(host, id, port);
     let restart_syslog = try_to(stanza.map(|c| c.made()).map_err(Into::into));
     Withdrawn {

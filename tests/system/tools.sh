@@ -5,7 +5,6 @@
 name=tools$$
 ETC=/etc/opt/microsoft/omsagent VAR=/var/opt/microsoft/omsagent OPT=/opt/microsoft/omsagent
 WS3=cccccccc-bbbb-4ccc-8ddd-eeeeeeeeeeee
-ROWS=0
 # row CODE out|err|no LINE-PATTERN TOOL WORDS...: KEY as in admin.
 row() {
     local code=$1 stream=$2 line=$3 tool=$4; shift 4
@@ -15,7 +14,7 @@ row() {
     esac
     case $stream in no) ;; *) said "$line" "$OUT.$stream";; esac
     unsaid '^-e ' "$OUT"
-    ROWS=$((ROWS + 1)); echo "$ROWS" >"$WORK/rows"
+    echo row >>"$WORK/rows"
 }
 listed() { admin $name -l >"$WORK/list"; printf '%s\n' "$@" >"$WORK/list.wanted"; same_file "$WORK/list.wanted" "$WORK/list"; }
 RUNS='Onboarded(OMSAgent Running)'
@@ -338,4 +337,4 @@ case_ 'onboarding file: plain' onboarding_file '' ''
 case_ 'onboarding file: quoted, CRLF, never run' onboarding_file '\r' "'\\''"
 case_ 'onboarding file: kept when it fails' bad_onboarding_file
 case_ 'uninstall R and P' uninstall_rows
-echo "rows: $(cat "$WORK/rows")"
+echo "rows shown as wanted: $(wc -l <"$WORK/rows")"

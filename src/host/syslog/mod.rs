@@ -163,14 +163,23 @@ fn edits(
     })
 }
 
-/// Takes this workspace's forwarding out of every place it may be in.
-pub fn unconfigure(host: &Host, id: &WorkspaceName, port: u16) -> Result<Change, SyslogError> {
+/// Takes this workspace's forwarding out of every place it may be in; of our own file also others'
+/// lines that forward to `port`, where nobody listens any more.
+pub fn unconfigure(
+    host: &Host,
+    id: &WorkspaceName,
+    port: Option<u16>,
+) -> Result<Change, SyslogError> {
     let mut edits = every_file(host)?;
     for edit in &mut edits {
         match (edit.daemon, edit.whose) {
-            (Daemon::Rsyslog, Whose::Ours) => {
-                edit.change(|text| rsyslog::take_port_out(&rsyslog::take_out(text, id), port))
-            }
+            (Daemon::Rsyslog, Whose::Ours) => edit.change(|text| {
+                let text = rsyslog::take_out(text, id);
+                match port {
+                    Some(port) => rsyslog::take_port_out(&text, port),
+                    None => text,
+                }
+            }),
             (Daemon::Rsyslog, Whose::Theirs) => edit.change(|text| rsyslog::take_out(text, id)),
             (Daemon::SyslogNg, _) => edit.change(|text| syslog_ng::take_out(text, id)),
         }
