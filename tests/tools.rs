@@ -465,6 +465,7 @@ fn wrong_with(
     })
 }
 
+/// One test: a program must not be written while another thread starts one.
 #[test]
 fn the_table() {
     if !is_clean() {
@@ -482,16 +483,15 @@ fn the_table() {
         .collect();
     println!("{} of {} rows", rows.len() - wrong.len(), rows.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    asks_for_the_password(&program);
 }
 
 /// A user and a password at a terminal: asked for without echo, stored in one line.
-#[test]
-fn a_terminal_is_asked_for_the_password() {
-    if !is_root() || !is_clean() || Command::new("script").arg("-V").output().is_err() {
-        eprintln!("SKIPPED: needs root, a clean machine and script(1)");
+fn asks_for_the_password(program: &std::path::Path) {
+    if !is_root() || Command::new("script").arg("-V").output().is_err() {
+        eprintln!("SKIPPED: needs root and script(1)");
         return;
     }
-    let (_dir, program) = program();
     let line = format!("{} admin -u me -p proxy:3128", program.display());
     let mut child = Command::new("script")
         .args(["-qec", &line, "/dev/null"])

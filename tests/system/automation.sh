@@ -6,7 +6,7 @@
 name=auto$$
 ETC=/etc/opt/microsoft/omsagent VAR=/var/opt/microsoft/omsagent OPT=/opt/microsoft/omsagent
 # What a caller sees: both streams as one text, without blanks around it.
-seen() { sh_ $name "$1" >"$WORK/seen" 2>&1 </dev/null; local rc=$?; sed -e '1s/^[[:space:]]*//' -e '$s/[[:space:]]*$//' "$WORK/seen" >"$OUT"; return $rc; }
+seen() { sh_ $name "$1" >"$WORK/seen" 2>&1 </dev/null; local rc=$?; sed -e '1s/^[[:space:]]*//' -e '$s/[[:space:]]*$//' "$WORK/seen" >"$OUT"; [ $rc = 0 ] || sed 's/^/  > /' "$OUT"; return $rc; }
 as_root_with_key() { seen "k=\$(cat /mnt/k/key); $1"; }
 clean() { exits 0 bundle $name --purge; sh_ $name "! test -e $ETC && ! test -e $VAR"; }
 wait_for() { for _ in $(seq 1 "$2"); do ! sh_ $name "$1" || return 0; sleep 1; done; wrong "not after $2 s: $1"; }
@@ -59,7 +59,9 @@ vm_extension_update() {
     seen "$OPT/bin/omsadmin.sh -l"; said "^Primary Workspace: $WS    Status: Onboarded\(OMSAgent Running\)$"
     local m="ext-$$-$RANDOM"; sh_ $name "logger -p auth.warning $m"; arrives "$m" 20
     seen "$OPT/bin/service_control disable"
+    # Uninstalled without an update it deletes both trees itself.
     seen "cd /var/lib/waagent/ext && \$PWD/packages/$BUNDLE_NAME --remove"
+    sh_ $name "rm -rf $ETC/$WS $VAR/$WS"
 }
 diagnostics_extension() {
     trust

@@ -2,7 +2,7 @@
 
 use super::words::Words;
 use crate::base::files;
-use crate::base::secret::{Secret, shown_word};
+use crate::base::secret::Secret;
 use crate::cli::bundle::interactive::{self, AtTerminal, Person};
 use crate::host::Host;
 use crate::settings::proxy;
@@ -21,16 +21,21 @@ pub fn line(words: &Words) -> Result<Option<Secret>, u8> {
     if !interactive::somebody_is_there() {
         err!(
             "error\tThe proxy password for {} is asked for at a terminal, and this is none: give it as -p user:password@host:port",
-            shown_word(user)
+            shown(user)
         );
         return Err(2);
     }
-    let question = format!("Proxy password for {}:", shown_word(user));
+    let question = format!("Proxy password for {}:", shown(user));
     let Some(password) = AtTerminal.ask_secret(&question) else {
         err!("error\tno password was given");
         return Err(2);
     };
     Ok(Some(with_password(line, user, &password)))
+}
+
+/// A name is no secret; what moves a terminal's cursor is left out.
+fn shown(user: &str) -> String {
+    user.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 
 /// `user:password@host:port`, behind the scheme when there is one.

@@ -307,13 +307,15 @@ fn finish_plan(host: &Host, plan: Plan) -> u8 {
 /// `-x`: only what is a workspace, and of which anything is left, is removed. Another word is
 /// told, and no error (bundle.md 6.5).
 fn remove_one(host: &Host, typed: &str) -> u8 {
-    let known = typed
-        .parse::<WorkspaceName>()
-        .ok()
-        .filter(|name| removal::traces(&host.layout).contains(name));
-    match known {
-        Some(name) => locked(host, |host| remove_these(host, &[name])),
-        None => {
+    match typed.parse::<WorkspaceName>() {
+        Ok(name) if removal::traces(&host.layout).contains(&name) => {
+            locked(host, |host| remove_these(host, &[name]))
+        }
+        Ok(name) => {
+            out!("error\tWorkspace {name} doesn't exist");
+            0
+        }
+        Err(_) => {
             out!("error\tWorkspace {} doesn't exist", shown_word(typed));
             0
         }
