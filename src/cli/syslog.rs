@@ -86,7 +86,17 @@ fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     if syslog::configure(host, &id, port, &selection)?.made() {
         restart(host, daemon)?;
     }
+    warn_of_doubles(host, port);
     Ok(())
+}
+
+/// Says which rules of others send the same messages once more.
+pub fn warn_of_doubles(host: &Host, port: u16) {
+    for double in syslog::forwarded_by_others(host, port) {
+        err!(
+            "warning\t{double} forwards to port {port} as well: messages will arrive twice; take one of the rules out"
+        );
+    }
 }
 
 /// `select WS auth,authpriv.warning`: what the workspace gets from now on; `default` for what it

@@ -176,7 +176,7 @@ image_build() {
 }
 container() {
     # No init, secrets as files, the agent in the foreground.
-    hub_stop; local old=$name; "$RIG/down" --now "$old" >/dev/null 2>&1
+    hub_stop; local old=$name; "$RIG/down" --now "$old" >/dev/null 2>&1 || true
     name=autoc$$; INSTANCES+=("$name")
     "$RIG/up" --bind-ro "$DIST:/mnt/dist" --bind-ro "$SYS:/mnt/t" --bind-ro "$WORK/k:/mnt/k" --host "$WS.oms.$DOMAIN=127.0.0.1" --host "$WS.ods.$DOMAIN=127.0.0.1" "$ROOT" "$name" 2>"$WORK/up" || { cat "$WORK/up"; return 1; }
     hub_start $name

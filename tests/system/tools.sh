@@ -220,12 +220,14 @@ stuck_is_restarted() {
     sh_ $name "rm -r /run/systemd/system/$(agent_unit).d; systemctl daemon-reload; for i in 1 2 3 4 5 6 7 8 9; do systemctl is-active -q $(agent_unit) && exit 0; sleep 1; done; exit 1"
 }
 key_from_credentials() {
-    sh_ $name "mkdir -p /run/systemd/system/$(agent_unit).d; mv $ETC/$WS/certs/oms.key /root/oms.key; chmod 600 /root/oms.key; chown root:root /root/oms.key
-        printf '[Service]\nLoadCredential=oms.key:/root/oms.key\n' >/run/systemd/system/$(agent_unit).d/c.conf; systemctl daemon-reload; systemctl restart $(agent_unit)"
-    local mark="cred-$$-$RANDOM"
+    # Where they are configured there is nothing any more.
+    sh_ $name "mkdir -p /run/systemd/system/$(agent_unit).d /root/of-roots; chmod 700 /root/of-roots; mv $ETC/$WS/certs/oms.* /root/of-roots/; chown root:root /root/of-roots/*
+        printf '[Service]\nLoadCredential=oms.key:/root/of-roots/oms.key\nLoadCredential=oms.crt:/root/of-roots/oms.crt\n' >/run/systemd/system/$(agent_unit).d/c.conf; systemctl daemon-reload; systemctl restart $(agent_unit)"
+    local mark="cred-$$-$RANDOM" rc=0
     sh_ $name "logger -p auth.warning $mark"
-    arrives "$mark" 20
-    sh_ $name "rm -r /run/systemd/system/$(agent_unit).d; mv /root/oms.key $ETC/$WS/certs/oms.key; chown omsagent:omiusers $ETC/$WS/certs/oms.key; chmod 640 $ETC/$WS/certs/oms.key; systemctl daemon-reload; systemctl restart $(agent_unit)"
+    arrives "$mark" 20 || rc=1
+    sh_ $name "rm -r /run/systemd/system/$(agent_unit).d; mv /root/of-roots/* $ETC/$WS/certs/; chown omsagent:omiusers $ETC/$WS/certs/*; chmod 640 $ETC/$WS/certs/*; systemctl daemon-reload; systemctl restart $(agent_unit)"
+    return $rc
 }
 syslog_conf() { case $ROOT in *syslog-ng*) echo /etc/syslog-ng/conf.d/95-omsagent.conf;; *) echo /etc/rsyslog.d/95-omsagent.conf;; esac; }
 syslog_rows() {
@@ -262,6 +264,11 @@ selection() {
     row 0 out '^Forwarding auth,.*\.warning to workspace' configure_syslog.sh select "$WS" default
     sh_ $name "logger -p auth.err '$a-again'"
     arrives "$a-again" 20
+}
+said_when_double() {
+    case $ROOT in *syslog-ng*) sh_ $name "printf 'destination d_mine { udp(\"127.0.0.1\" port(25224)); };\n' >/etc/syslog-ng/conf.d/50-mine.conf";; *) sh_ $name 'echo "local6.* @127.0.0.1:25224" >/etc/rsyslog.d/50-mine.conf';; esac
+    row 0 err '^warning.*50-mine\.conf line 1 forwards to port 25224 as well' configure_syslog.sh configure "$WS" 25224
+    sh_ $name 'rm -f /etc/syslog-ng/conf.d/50-mine.conf /etc/rsyslog.d/50-mine.conf'
 }
 broken_by_others() {
     local f; f=$(syslog_conf)
@@ -330,6 +337,7 @@ if has_systemd; then
 fi
 case_ 'configure_syslog.sh: verbs, texts, codes' syslog_rows
 case_ 'facilities and severity by choice' selection
+case_ 'rules of others that forward twice are named' said_when_double
 case_ 'a configuration that others broke is left alone' broken_by_others
 ! has_systemd || case_ '-X of two workspaces restarts the syslog daemon once' restarts_once
 has_systemd || admin $name -X >/dev/null

@@ -9,12 +9,13 @@ use crate::cli::bundle::args::OnboardingArgs;
 use crate::cli::bundle::settle_onboarding;
 use crate::cli::report::Console;
 use crate::cli::signals;
+use crate::cli::syslog::warn_of_doubles;
 use crate::host::Host;
 use crate::install::{deploy, product};
 use crate::plan::journal::Journal;
 use crate::plan::{Plan, lock};
 use crate::settings::onboarding::{DEFAULT_TLD, OnboardingFile, is_tld};
-use crate::workspace::{self, OnboardingRequest, listing, pseudo, refresh, removal};
+use crate::workspace::{self, OnboardingRequest, listing, port, pseudo, refresh, removal};
 use crate::{err, out};
 use anyhow::Result;
 use std::path::PathBuf;
@@ -234,8 +235,14 @@ fn onboard_what_it_says(host: &Host, file: OnboardingFile, ca_file: Option<PathB
 
 fn onboard(host: &Host, request: OnboardingRequest) -> u8 {
     signals::interrupt_plans();
+    let id = request.id.clone();
     match deploy::onboard(host, request, &mut Console) {
-        Ok(_) => 0,
+        Ok(_) => {
+            if let Some(port) = port::configured(&host.layout, &id) {
+                warn_of_doubles(host, port);
+            }
+            0
+        }
         Err(broken) => {
             out!("error\t{broken}");
             for line in &broken.left_behind {

@@ -8,10 +8,12 @@
 //! There is no loop: the agent writes its own log to a file and says nothing through syslog, so a
 //! forwarded message never makes another one.
 
+mod double;
 mod rsyslog;
 mod selection;
 mod syslog_ng;
 
+pub use double::{Double, forwarded_by_others};
 pub use selection::{BadSelection, Facility, Selection, Severity, UnknownName};
 
 use super::layout::Layout;
