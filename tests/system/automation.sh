@@ -176,10 +176,6 @@ image_build() {
 }
 container() {
     # No init, secrets as files, the agent in the foreground.
-    hub_stop; local old=$name; "$RIG/down" --now "$old" >/dev/null 2>&1 || true
-    name=autoc$$; INSTANCES+=("$name")
-    "$RIG/up" --bind-ro "$DIST:/mnt/dist" --bind-ro "$SYS:/mnt/t" --bind-ro "$WORK/k:/mnt/k" --host "$WS.oms.$DOMAIN=127.0.0.1" --host "$WS.ods.$DOMAIN=127.0.0.1" "$ROOT" "$name" 2>"$WORK/up" || { cat "$WORK/up"; return 1; }
-    hub_start $name
     seen "cp /mnt/dist/$BUNDLE_NAME /opt/ && chmod 755 /opt/$BUNDLE_NAME && touch /etc/.omi_disable_service_control && cd /opt && ./omsagent-*.universal.x64.sh --extract && mv /opt/omsbundle* /opt/omsbundle"
     if is_rpm; then seen 'rpm -Uvh /opt/omsbundle/110/omsagent*.rpm'; else seen 'dpkg -i /opt/omsbundle/110/omsagent*.deb'; fi
     trust
@@ -215,4 +211,11 @@ case_ 'Puppet: onboarding file, packages by hand, its own link' puppet
 case_ 'cloud-init: no terminal, no environment' cloud_init
 case_ 'fleet script: the folder tells the workspace' fleet_script
 case_ 'image build: -l, -X' image_build
+hub_stop
+"$RIG/down" --now "$name" >/dev/null 2>&1
+name=autoc$$
+INSTANCES+=("$name")
+"$RIG/up" --bind-ro "$DIST:/mnt/dist" --bind-ro "$SYS:/mnt/t" --bind-ro "$WORK/k:/mnt/k" --host "$WS.oms.$DOMAIN=127.0.0.1" \
+    --host "$WS.ods.$DOMAIN=127.0.0.1" "$ROOT" "$name" 2>"$WORK/up" || { cat "$WORK/up" >&2; stage_broken 'no system without an init'; }
+hub_start $name
 case_ 'container image: extract, no init, secrets, probe, stop' container
