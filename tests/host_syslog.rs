@@ -53,6 +53,7 @@ fn small() -> Selection {
     Selection {
         facilities: vec![Facility::Auth, Facility::Local7],
         severity: Severity::Warning,
+        transport: syslog::Transport::Udp,
     }
 }
 

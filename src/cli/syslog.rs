@@ -106,6 +106,10 @@ fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
         [id] => (id, None),
         [id, "default"] => (id, Some(None)),
         [id, text] => (id, Some(Some(text.parse::<Selection>()?))),
+        [id, text, how] => (
+            id,
+            Some(Some(format!("{text} {how}").parse::<Selection>()?)),
+        ),
         _ => bail!(
             "select needs a workspace id, then for example `auth,authpriv.warning`, or `default`"
         ),

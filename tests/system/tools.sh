@@ -257,6 +257,14 @@ selection() {
     arrives "$a-taken" 20; absent "$a-left"
     row 0 out '^local5\.info$' configure_syslog.sh select "$WS"
     row 1 err 'selects nothing' configure_syslog.sh select "$WS" 'auth.err;*.* /etc/x'
+    # Over TCP nothing is lost while the agent is away.
+    row 0 out "^Forwarding local5\.info tcp to workspace $WS$" configure_syslog.sh select "$WS" local5.info tcp
+    sh_ $name "logger -p local5.info '$a-tcp'"
+    arrives "$a-tcp" 20
+    sh_ $name "$OPT/bin/service_control stop; logger -p local5.info '$a-away'; sleep 1; $OPT/bin/service_control start"
+    arrives "$a-away" 60
+    row 0 out '^local5\.info tcp$' configure_syslog.sh select "$WS"
+    row 0 no '' configure_syslog.sh select "$WS" local5.info
     # It is remembered by an onboarding, too.
     row 0 no '' service_control stop
     row 0 no '' admin -w "$WS" -s KEY -d "$DOMAIN"

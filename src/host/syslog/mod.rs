@@ -14,7 +14,7 @@ mod selection;
 mod syslog_ng;
 
 pub use double::{Double, forwarded_by_others};
-pub use selection::{BadSelection, Facility, Selection, Severity, UnknownName};
+pub use selection::{BadSelection, Facility, Selection, Severity, Transport, UnknownName};
 
 use super::layout::Layout;
 use super::services::ServiceManager;

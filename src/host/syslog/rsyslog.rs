@@ -4,7 +4,7 @@
 //! A stanza of ours stands between its header and an end mark. The original's has the header
 //! only; what belongs to it is the run of `@127.0.0.1:<port>` lines right below.
 
-use super::selection::Selection;
+use super::selection::{Facility, Selection, Transport};
 use crate::base::ids::WorkspaceName;
 use crate::host::blocks::{self, Marks, bare, lines};
 use crate::host::template;
@@ -27,25 +27,39 @@ pub(super) fn marks(id: &WorkspaceName) -> Marks {
 
 /// `text` with this workspace's stanza, in place of whatever form it has there.
 pub(super) fn put(text: &[u8], id: &WorkspaceName, port: u16, selection: &Selection) -> Vec<u8> {
-    let body: String = selection
-        .facilities
-        .iter()
-        .map(|facility| {
-            template::fill(
-                include_str!("../../../templates/host/rsyslog.conf"),
-                &[
-                    ("%FACILITY%", facility.name()),
-                    ("%SEVERITY%", selection.severity.name()),
-                    ("%PORT%", &port.to_string()),
-                ],
-            )
-        })
-        .collect();
-    let body = match selection.facilities.as_slice() {
-        [] => format!("# Rules that others write below forward to 127.0.0.1:{port}.\n"),
-        _ => body,
+    let body = match (selection.facilities.as_slice(), selection.transport) {
+        ([], _) => format!("# Rules that others write below forward to 127.0.0.1:{port}.\n"),
+        (facilities, Transport::Udp) => facilities
+            .iter()
+            .map(|f| datagrams(*f, selection, port))
+            .collect(),
+        (facilities, Transport::Tcp) => stream(facilities, selection, port),
     };
     marks(id).put_over(text, &stanzas(text, Some(id)), &body)
+}
+
+fn datagrams(facility: Facility, selection: &Selection, port: u16) -> String {
+    template::fill(
+        include_str!("../../../templates/host/rsyslog.conf"),
+        &[
+            ("%FACILITY%", facility.name()),
+            ("%SEVERITY%", selection.severity.name()),
+            ("%PORT%", &port.to_string()),
+        ],
+    )
+}
+
+/// One action for all, so that they share its queue.
+fn stream(facilities: &[Facility], selection: &Selection, port: u16) -> String {
+    let names: Vec<&str> = facilities.iter().map(|f| f.name()).collect();
+    template::fill(
+        include_str!("../../../templates/host/rsyslog-tcp.conf"),
+        &[
+            ("%FACILITIES%", &names.join(",")),
+            ("%SEVERITY%", selection.severity.name()),
+            ("%PORT%", &port.to_string()),
+        ],
+    )
 }
 
 /// `text` without this workspace's stanza.

@@ -63,6 +63,16 @@ names! {
     }
 }
 
+/// How the daemon hands messages over. The agent listens for both on its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// What the original had, and what others look for.
+    #[default]
+    Udp,
+    /// Nothing is lost while the agent restarts: the daemon keeps it in a queue.
+    Tcp,
+}
+
 /// Messages of these facilities, of this severity and worse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
@@ -70,6 +80,8 @@ pub struct Selection {
     pub facilities: Vec<Facility>,
     /// The least severity that is forwarded.
     pub severity: Severity,
+    /// How.
+    pub transport: Transport,
 }
 
 /// Not a selection.
@@ -88,11 +100,13 @@ impl Selection {
         Selection {
             facilities: Vec::new(),
             severity: Severity::Warning,
+            transport: Transport::Udp,
         }
     }
 }
 
-/// As rsyslog writes it: `auth,authpriv.warning`; `*` is every facility, `none` nothing at all.
+/// As rsyslog writes it: `auth,authpriv.warning`; `*` is every facility, `none` nothing at all; then
+/// ` tcp` or ` udp`.
 impl FromStr for Selection {
     type Err = BadSelection;
     fn from_str(text: &str) -> Result<Self, BadSelection> {
@@ -104,6 +118,11 @@ impl FromStr for Selection {
         if trimmed == "none" {
             return Ok(Selection::none());
         }
+        let (trimmed, transport) = match trimmed.rsplit_once([' ', '\t']) {
+            Some((rest, "tcp")) => (rest.trim_end(), Transport::Tcp),
+            Some((rest, "udp")) => (rest.trim_end(), Transport::Udp),
+            _ => (trimmed, Transport::Udp),
+        };
         let (facilities, severity) = trimmed
             .rsplit_once('.')
             .ok_or_else(|| bad("there is no severity".into()))?;
@@ -127,6 +146,7 @@ impl FromStr for Selection {
         Ok(Selection {
             facilities: chosen,
             severity,
+            transport,
         })
     }
 }
@@ -137,7 +157,11 @@ impl fmt::Display for Selection {
             return f.write_str("none");
         }
         let names: Vec<&str> = self.facilities.iter().map(|f| f.name()).collect();
-        write!(f, "{}.{}", names.join(","), self.severity)
+        write!(f, "{}.{}", names.join(","), self.severity)?;
+        match self.transport {
+            Transport::Udp => Ok(()),
+            Transport::Tcp => f.write_str(" tcp"),
+        }
     }
 }
 
@@ -152,6 +176,7 @@ impl Default for Selection {
                 Local4, Local5, Local6, Local7,
             ],
             severity: Severity::Warning,
+            transport: Transport::Udp,
         }
     }
 }
@@ -162,13 +187,22 @@ mod tests {
 
     #[test]
     fn selections_go_both_ways() {
-        for text in ["auth,authpriv.warning", "kern.debug", "none"] {
+        for text in [
+            "auth,authpriv.warning",
+            "kern.debug",
+            "none",
+            "kern,user.err tcp",
+        ] {
             assert_eq!(text.parse::<Selection>().unwrap().to_string(), text);
         }
         let all: Selection = "*.err".parse().unwrap();
         assert_eq!(all.facilities.len(), Facility::ALL.len());
         let twice: Selection = "auth, auth.info".parse().unwrap();
         assert_eq!(twice.to_string(), "auth.info");
+        assert_eq!(
+            "kern.err udp".parse::<Selection>().unwrap().to_string(),
+            "kern.err"
+        );
         let default = Selection::default();
         assert_eq!(default.to_string().parse::<Selection>().unwrap(), default);
         for bad in [
@@ -180,6 +214,8 @@ mod tests {
             "mine.err",
             "auth.err\n*.* /x",
             "*,auth.err",
+            "auth.err quic",
+            "tcp",
         ] {
             assert!(bad.parse::<Selection>().is_err(), "{bad:?}");
         }

@@ -2,7 +2,7 @@
 //! protocol.md 6.2). No file is touched here.
 
 use super::rsyslog::{marks, stanzas as marked_stanzas};
-use super::selection::{Facility, Selection, Severity};
+use super::selection::{Facility, Selection, Severity, Transport};
 use crate::base::ids::WorkspaceName;
 use crate::host::{blocks, template};
 use std::ops::Range;
@@ -33,6 +33,13 @@ pub(super) fn put(
             ("%SOURCE%", source),
             ("%FACILITIES%", &facilities.join(", ")),
             ("%SEVERITY%", selection.severity.name()),
+            (
+                "%TRANSPORT%",
+                match selection.transport {
+                    Transport::Udp => "udp",
+                    Transport::Tcp => "tcp",
+                },
+            ),
         ],
     );
     marks(id).put_over(text, &stanzas(text, Some(id)), &body)
