@@ -370,6 +370,10 @@ pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
         systemctl("restart", &["restart"], &unit)?;
         return Ok(Change::Made);
     }
+    // One that does not run, as in most containers, reads its configuration when it starts.
+    if !runs(host, daemon) {
+        return Ok(Change::AlreadyThere);
+    }
     let script = format!("/etc/init.d/{service}");
     let ways: [Command; 3] = [
         Command::new("invoke-rc.d").args([service, "restart"]),
@@ -389,6 +393,21 @@ pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
         };
     }
     Err(ServiceError::NoSyslogRestart(service))
+}
+
+/// Is there a process of the syslog daemon's?
+fn runs(host: &Host, daemon: &SyslogDaemon) -> bool {
+    let program = match daemon {
+        SyslogDaemon::SyslogNg => "syslog-ng",
+        _ => "rsyslogd",
+    };
+    let entries = std::fs::read_dir(host.layout.path("/proc"))
+        .into_iter()
+        .flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path().join("comm")))
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .any(|name| name.trim() == program)
 }
 
 fn need(host: &Host, action: &'static str, unit: &str) -> Result<(), ServiceError> {

@@ -6,7 +6,7 @@
 name=auto$$
 ETC=/etc/opt/microsoft/omsagent VAR=/var/opt/microsoft/omsagent OPT=/opt/microsoft/omsagent
 # What a caller sees: both streams as one text, without blanks around it.
-seen() { sh_ $name "$1" >"$WORK/seen" 2>&1 </dev/null; local rc=$?; sed -e '1s/^[[:space:]]*//' -e '$s/[[:space:]]*$//' "$WORK/seen" >"$OUT"; [ $rc = 0 ] || sed 's/^/  > /' "$OUT"; return $rc; }
+seen() { local rc=0; sh_ $name "$1" >"$WORK/seen" 2>&1 </dev/null || rc=$?; sed -e '1s/^[[:space:]]*//' -e '$s/[[:space:]]*$//' "$WORK/seen" >"$OUT"; [ $rc = 0 ] || sed 's/^/  > /' "$OUT"; return $rc; }
 as_root_with_key() { seen "k=\$(cat /mnt/k/key); $1"; }
 clean() { exits 0 bundle $name --purge; sh_ $name "! test -e $ETC && ! test -e $VAR"; }
 wait_for() { for _ in $(seq 1 "$2"); do ! sh_ $name "$1" || return 0; sleep 1; done; wrong "not after $2 s: $1"; }
