@@ -51,7 +51,7 @@ C_AARCH64 := -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=0 -mno-outline-atomics -DSQLITE
 
 BUILD = CFLAGS_x86_64_unknown_linux_musl="$(C_MAP)" \
 	CFLAGS_aarch64_unknown_linux_musl="$(C_MAP) $(C_AARCH64)" \
-	cargo build --release --locked --bin omsagent --target $(1) --config '$(call REMAP,$(1))'
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo auditable build --release --locked --bin omsagent --target $(1) --config '$(call REMAP,$(1))'
 
 .PHONY: help setup bundle demo test bench sweep check clean fuzz reproducible FORCE
 

@@ -380,3 +380,91 @@ fn a_file_of_the_wrong_mode_is_put_right() {
     assert_eq!(configure(), Change::Made);
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
 }
+
+#[test]
+fn what_somebody_selected_is_kept_and_sent_once() {
+    let edited = format!(
+        "# OMS Syslog collection for workspace {ONE}\n\
+         auth.=alert;auth.=crit\t@127.0.0.1:25230\n\
+         #cron.warning   @127.0.0.1:25230\n\
+         local3.info   @127.0.0.1:25230\n"
+    );
+    let root = rsyslog(Some(&edited));
+    let old =
+        format!("# OMS Syslog collection for workspace {ONE}\nkern.warning @127.0.0.1:25224\n");
+    std::fs::write(root.path("etc/rsyslog.conf"), &old).unwrap();
+    let keep =
+        || syslog::configure_keeping(&root.host(), &id(ONE), 25224, &Selection::default()).unwrap();
+    assert_eq!(keep(), Change::Made);
+    assert_eq!(keep(), Change::AlreadyThere);
+    assert_eq!(
+        root.read("etc/rsyslog.d/95-omsagent.conf"),
+        format!(
+            "# OMS Syslog collection for workspace {ONE}\n\
+             auth.=alert;auth.=crit\t@127.0.0.1:25224\n\
+             #cron.warning   @127.0.0.1:25230\n\
+             local3.info   @127.0.0.1:25224\n\
+             # End of OMS Syslog collection for workspace {ONE}\n"
+        )
+    );
+    assert_eq!(root.read("etc/rsyslog.conf"), "", "not sent twice");
+}
+
+#[test]
+fn the_originals_header_alone_selects_nothing_so_the_default_comes() {
+    let header = format!("# OMS Syslog collection for workspace {ONE}\n");
+    let root = rsyslog(Some(&header));
+    let _ = syslog::configure_keeping(&root.host(), &id(ONE), 25224, &small()).unwrap();
+    assert_eq!(
+        root.read("etc/rsyslog.d/95-omsagent.conf"),
+        stanza(ONE, 25224)
+    );
+}
+
+#[test]
+fn our_own_syslog_ng_statements_are_kept_but_for_the_port() {
+    let main = b"source s_src { system(); };\n@include \"/etc/syslog-ng/conf.d/*.conf\"\n";
+    let root = Root::new(&[("etc/syslog-ng/syslog-ng.conf", main)]);
+    std::fs::create_dir_all(root.path("etc/syslog-ng/conf.d")).unwrap();
+    let keep = |port| syslog::configure_keeping(&root.host(), &id(ONE), port, &small()).unwrap();
+    let ours = || root.read("etc/syslog-ng/conf.d/95-omsagent.conf");
+    assert_eq!(keep(25224), Change::Made);
+    assert_eq!(ours(), ng_stanza(ONE, 25224, "s_src"));
+    assert_eq!(keep(25224), Change::AlreadyThere);
+    assert_eq!(keep(25230), Change::Made);
+    assert_eq!(ours(), ng_stanza(ONE, 25230, "s_src"));
+}
+
+#[test]
+fn syslog_ng_statements_move_to_our_file_as_they_are() {
+    let source = "source s_src { system(); internal(); };\n";
+    let theirs = format!(
+        "#OMS Workspace {ONE} Destination\n\
+         destination d_{ONE}_oms {{ udp(\"127.0.0.1\" port(25230)); }};\n\
+         #OMS Workspace {ONE} Facility = auth\n\
+         filter f_auth_{ONE}_oms {{ level(alert,crit) and facility(auth); }};\n\
+         log {{ source(s_src); filter(f_auth_{ONE}_oms); destination(d_{ONE}_oms); }};\n"
+    );
+    let include = "@include \"/etc/syslog-ng/conf.d/*.conf\"\n";
+    let root = Root::new(&[(
+        "etc/syslog-ng/syslog-ng.conf",
+        format!("{source}{theirs}{include}").as_bytes(),
+    )]);
+    std::fs::create_dir_all(root.path("etc/syslog-ng/conf.d")).unwrap();
+    let keep =
+        || syslog::configure_keeping(&root.host(), &id(ONE), 25224, &Selection::default()).unwrap();
+    assert_eq!(keep(), Change::Made);
+    assert_eq!(keep(), Change::AlreadyThere);
+    assert_eq!(
+        root.read("etc/syslog-ng/syslog-ng.conf"),
+        format!("{source}{include}")
+    );
+    assert_eq!(
+        root.read("etc/syslog-ng/conf.d/95-omsagent.conf"),
+        format!(
+            "# OMS Syslog collection for workspace {ONE}\n{}\
+             # End of OMS Syslog collection for workspace {ONE}\n",
+            theirs.replace("25230", "25224")
+        )
+    );
+}

@@ -12,5 +12,6 @@ libfuzzer_sys::fuzz_target!(|tar: &[u8]| {
     deb.extend_from_slice(&packed);
     omsagent_fuzz::as_file(&deb, |file| {
         let _ = omsagent::package::deb::identify(file);
+        let _ = omsagent::package::deb::walk(file, &mut |_, _| Ok(()));
     });
 });

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -103,7 +103,12 @@ pub fn read_text(path: &Path, limit: usize) -> Result<Option<String>> {
 /// one: temporary file in the same folder (created with its final mode), fsync, rename, fsync of
 /// the folder. A replaced file's SELinux label is kept. A link at `path` is replaced, not followed;
 /// see [`Parent`] for links on the way.
-pub fn write_atomic(path: &Path, bytes: &[u8], look: Look) -> Result<()> {
+pub fn write_atomic(path: &Path, mut bytes: &[u8], look: Look) -> Result<()> {
+    write_atomic_from(path, &mut bytes, look)
+}
+
+/// As [`write_atomic`], with what the reader gives.
+pub fn write_atomic_from(path: &Path, from: &mut dyn Read, look: Look) -> Result<()> {
     let what = || format!("cannot write `{}`", path.display());
     let parent = Parent::pin(path).with_context(what)?;
     let (dir, path) = (parent.dir.as_path(), &parent.path);
@@ -114,7 +119,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], look: Look) -> Result<()> {
         .permissions(fs::Permissions::from_mode(0o600 & look.mode))
         .tempfile_in(dir)
         .with_context(what)?;
-    temp.write_all(bytes).with_context(what)?;
+    std::io::copy(from, temp.as_file_mut()).with_context(what)?;
     if let Some(owner) = look.owner {
         std::os::unix::fs::fchown(temp.as_file(), Some(owner.uid), Some(owner.gid))
             .with_context(what)?;
@@ -189,6 +194,23 @@ pub fn make_link(link: &Path, target: &Path) -> Result<()> {
     if let Some(dir) = link.parent() {
         sync_dir(dir);
     }
+    Ok(())
+}
+
+/// Gives a file or folder another name on the same file system, atomically, following no link. What
+/// is at `to` must not be there, or be an empty folder while `from` is a folder.
+pub fn move_to(from: &Path, to: &Path) -> Result<()> {
+    let what = || format!("cannot move `{}` to `{}`", from.display(), to.display());
+    let old = Parent::pin(from).with_context(what)?;
+    let new = Parent::pin(to).with_context(what)?;
+    if let Ok(there) = fs::symlink_metadata(&new.path)
+        && !there.is_dir()
+    {
+        bail!("{}: something is there already", what());
+    }
+    fs::rename(&old.path, &new.path).with_context(what)?;
+    sync_dir(&new.dir);
+    sync_dir(&old.dir);
     Ok(())
 }
 

@@ -77,7 +77,7 @@ mod tests {
     fn what_the_program_can_end_with_is_on_the_page() {
         let why = || anyhow::anyhow!("x");
         for error in [
-            DeployError::NoPackageManager,
+            DeployError::NoPackageManager("any".into()),
             DeployError::AlreadyInstalled,
             DeployError::Package(why()),
             DeployError::Internal(why()),

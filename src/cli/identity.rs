@@ -6,15 +6,12 @@ use crate::base::ids::WorkspaceId;
 use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
+use crate::install::recovery::{self, Purpose};
 use crate::out;
-use crate::plan::lock;
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::metadata::MachineIds;
 use crate::workspace::{self, identity};
 use anyhow::{Result, bail};
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -38,7 +35,7 @@ pub fn run(args: &Args) -> Result<u8> {
     match args {
         Args::Show => show(&host),
         Args::Reset { workspace } => {
-            let _lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+            let _lock = recovery::enter(&host, Purpose::Change, &mut Console)?;
             let ids = match workspace {
                 Some(id) => vec![id.clone()],
                 None => workspace::all(&host.layout),

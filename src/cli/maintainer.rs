@@ -6,23 +6,25 @@ use crate::cli::report::Console;
 use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::install::product;
-use crate::plan::lock;
+use crate::install::recovery::{self, Purpose};
+use crate::install::{migrate, portable, product};
 use anyhow::{Result, bail};
 use std::ffi::OsString;
-use std::time::Duration;
 
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
-
-/// `postinst|prerm` and the script's own arguments; for rpm the first of them is `rpm`.
+/// `postinst|posttrans|prerm` and the script's own arguments; for rpm the first of them is `rpm`.
 pub fn run(words: &[OsString]) -> Result<u8> {
     let words: Vec<&str> = words.iter().filter_map(|w| w.to_str()).collect();
     let host = Host::detect(Layout::new("/"));
     match words.as_slice() {
-        ["postinst", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
+        ["postinst", "rpm", ..] if migrate::files_are_there(&host.layout) => {
+            migrate::put_off(&host.layout)?;
+            Ok(0)
+        }
+        ["posttrans", "rpm", ..] if !migrate::is_put_off(&host.layout) => Ok(0),
+        ["postinst" | "posttrans", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
         ["postinst", abort, ..] if abort.starts_with("abort-") => configure(&host),
         ["prerm", "rpm", "0"] | ["prerm", "remove", ..] => {
-            let _lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+            let _lock = recovery::enter(&host, Purpose::Remove, &mut Console)?;
             let made = product::made(&host.layout).unwrap_or_default();
             product::withdraw(&host, &made, &mut Console);
             Ok(0)
@@ -34,11 +36,12 @@ pub fn run(words: &[OsString]) -> Result<u8> {
 }
 
 fn configure(host: &Host) -> Result<u8> {
-    let lock = lock::take(&host.layout, LOCK_PATIENCE)?;
+    let lock = recovery::enter(host, Purpose::Configure, &mut Console)?;
     // Somebody who held the lock may have removed the package while we waited.
     if !host.layout.bin().join("omsagent").exists() {
         bail!("package omsagent was removed meanwhile");
     }
+    portable::hand_over(&host.layout)?;
     if let Err(broken) = product::configure(host, &mut Console) {
         err!("error\t{}: {broken}", broken.step);
         for line in &broken.left_behind {
@@ -48,7 +51,7 @@ fn configure(host: &Host) -> Result<u8> {
     }
     // The lock is ours still; onboarding takes none of its own below it. A bundle that holds it
     // onboards by itself, after us.
-    if !lock.is_parents() && host.layout.onboarding_file().exists() {
+    if !lock.is_parents() && host.is_live() && host.layout.onboarding_file().exists() {
         // A workspace that cannot be reached must not fail the package; the file stays for the
         // next attempt (bundle.md 3).
         let code = admin::onboard_from_file(host, None);

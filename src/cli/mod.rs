@@ -1,6 +1,7 @@
 //! Floor 5: a door each. Words typed -> a request; a result -> text or JSON and an exit code.
 //! Nothing below this floor prints and exits.
 
+use crate::plan::lock;
 use crate::{err, out};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -11,11 +12,13 @@ pub mod admin;
 pub mod agent;
 pub mod bundle;
 pub mod explain;
+pub mod history;
 pub mod hub;
 pub mod identity;
 pub mod maintainer;
 pub mod pack;
 pub mod report;
+pub mod rollback;
 pub mod service;
 pub mod signals;
 pub mod syslog;
@@ -38,6 +41,8 @@ enum Door {
     Hub(hub::Args),
     /// Build, inspect, sign and verify packages and bundles
     Pack(pack::Args),
+    /// Which runs changed this host, and what became of them
+    History(history::Args),
     /// Is a bundle whole, and who signed it?
     Verify(verify::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
@@ -49,6 +54,8 @@ enum Door {
     /// Is this host a copy of another one? A new identity for copies
     #[command(subcommand)]
     Identity(identity::Args),
+    /// Go back to the packages before the last upgrade
+    Rollback(rollback::Args),
     /// Remove (R) or purge (P) the package
     Uninstall(Words),
     /// Called by the packages' maintainer scripts
@@ -67,7 +74,23 @@ struct Words {
 /// Picks the door by the program's own name and first word.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    heed_the_environment();
     ExitCode::from(dispatch(args))
+}
+
+/// `OMSAGENT_LOCK_TIMEOUT`: for every door; an option of a door's own goes before it.
+fn heed_the_environment() {
+    let Some(text) = std::env::var_os("OMSAGENT_LOCK_TIMEOUT").filter(|v| !v.is_empty()) else {
+        return;
+    };
+    match lock::parse_patience(&text.to_string_lossy()) {
+        Some(time) => lock::be_patient(time),
+        None => err!(
+            "warning\tOMSAGENT_LOCK_TIMEOUT is not a number of seconds from 0 to {}: {} are used",
+            lock::LONGEST,
+            lock::PATIENCE.as_secs()
+        ),
+    }
 }
 
 fn dispatch(args: Vec<OsString>) -> u8 {
@@ -111,11 +134,13 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Run(args) => agent::run(args),
         Door::Hub(args) => hub::run(args),
         Door::Pack(args) => pack::run(args),
+        Door::History(args) => Ok(history::run(&args)),
         Door::Verify(args) => verify::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),
         Door::Identity(args) => identity::run(&args),
+        Door::Rollback(args) => Ok(rollback::run(&args)),
         Door::Uninstall(args) => Ok(uninstall::run(&args.words)),
         Door::Maintainer(args) => maintainer::run(&args.words),
     };

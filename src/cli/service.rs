@@ -3,19 +3,17 @@
 use crate::base::files;
 use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
+use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services::{self, ServiceManager};
 use crate::host::{process, unit};
-use crate::plan::lock;
+use crate::install::recovery::{self, Purpose};
 use crate::workspace;
 use crate::{err, out};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 const USAGE: &str = "usage: service_control start|stop|restart|reload|enable|disable [workspace id]
        service_control is-running [workspace id]     exit status 1: running, 0: not running
@@ -108,7 +106,7 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
         return 0;
     }
     // A package that is just being removed must not find its services registered again.
-    let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
+    let _lock = match recovery::enter(host, Purpose::Change, &mut Console) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");

@@ -2,18 +2,16 @@
 
 use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
+use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services;
 use crate::host::syslog::{self, Selection, SyslogDaemon};
-use crate::plan::lock;
+use crate::install::recovery::{self, Purpose};
 use crate::workspace::{forwarding, port};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs configure_syslog.sh with the words after its name.
 pub fn run(words: &[OsString]) -> u8 {
@@ -45,7 +43,8 @@ pub fn run(words: &[OsString]) -> u8 {
     };
     let done = match doing {
         "restart" => job(&host, daemon),
-        _ => lock::take(&host.layout, LOCK_PATIENCE).and_then(|_lock| job(&host, daemon)),
+        _ => recovery::enter(&host, Purpose::Change, &mut Console)
+            .and_then(|_lock| job(&host, daemon)),
     };
     match done {
         Ok(()) => 0,

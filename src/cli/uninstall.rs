@@ -6,12 +6,9 @@ use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions;
 use crate::install::departure;
+use crate::install::recovery::{self, Purpose};
 use crate::install::withdraw::Depth;
-use crate::plan::lock;
 use std::ffi::OsString;
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs uninstall with the words after its name; `R` when there is none.
 pub fn run(words: &[OsString]) -> u8 {
@@ -29,7 +26,7 @@ pub fn run(words: &[OsString]) -> u8 {
         return 5;
     }
     let host = Host::detect(Layout::new("/"));
-    let done = lock::take(&host.layout, LOCK_PATIENCE)
+    let done = recovery::enter(&host, Purpose::Remove, &mut Console)
         .and_then(|_lock| departure::withdraw_all(&host, depth, false, &mut Console));
     match done {
         Ok(()) => 0,

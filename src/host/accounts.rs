@@ -181,6 +181,24 @@ pub fn ensure_user(host: &Host, spec: &UserSpec<'_>) -> Result<Change, AccountEr
     Ok(Change::Made)
 }
 
+/// Gives a local user a shell that refuses logins. Without the tool for it nothing changes.
+pub fn forbid_login(host: &Host, name: &str) -> Result<Change, AccountError> {
+    let shell = nologin();
+    let refuses = |user: User| {
+        ["nologin", "false"]
+            .iter()
+            .any(|end| user.shell.ends_with(end))
+    };
+    if local_user(&host.layout, name)?.is_none_or(refuses) || command::find("usermod").is_none() {
+        return Ok(Change::AlreadyThere);
+    }
+    match Tools::of(host, name)? {
+        Tools::Shadow => run(Command::new("usermod").args(["--shell", shell, name]), &[])?,
+        Tools::Busybox(_) | Tools::None => return Ok(Change::AlreadyThere),
+    }
+    Ok(Change::Made)
+}
+
 /// Removes a local user; home and mail stay. Not there (or only in a directory server) is fine.
 pub fn remove_user(host: &Host, name: &str) -> Result<Change, AccountError> {
     if local_user(&host.layout, name)?.is_none() {
@@ -224,7 +242,7 @@ struct Applets {
 
 impl Tools {
     fn of(host: &Host, name: &str) -> Result<Tools, AccountError> {
-        if !host.is_live() {
+        if !host.layout.is_live() {
             return Err(AccountError::NotLive {
                 name: name.to_owned(),
                 root: host.layout.root().to_owned(),
@@ -292,7 +310,7 @@ fn nologin() -> &'static str {
 
 /// `Some(None)`: the host knows no such name. `None`: nobody could be asked.
 fn getent(host: &Host, database: &str, name: &str) -> Option<Option<String>> {
-    if !host.is_live() {
+    if !host.layout.is_live() {
         return None;
     }
     let answer = Command::new("getent")

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// The line that remembers, inside a block, that the line above it had no line end. We gave it
 /// one; taking the block out takes it back.
-const NO_LINE_END: &[u8] = b"# (the line above this block had no line end)";
+pub const NO_LINE_END: &[u8] = b"# (the line above this block had no line end)";
 
 /// The two lines around a block, compared without blanks at the end of the line.
 #[derive(Debug, Clone)]

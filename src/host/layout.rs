@@ -42,6 +42,12 @@ impl Layout {
         self.path("/var/opt/microsoft/omsagent")
     }
 
+    /// Journal, receipts, kept packages, the list of accounts we made: root's own folder, outside
+    /// of what the package or the service account owns.
+    pub fn records(&self) -> PathBuf {
+        self.path("/var/lib/omsagent")
+    }
+
     /// OPT: programs.
     pub fn opt(&self) -> PathBuf {
         self.path("/opt/microsoft/omsagent")

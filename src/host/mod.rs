@@ -10,12 +10,16 @@
 pub mod account_files;
 pub mod accounts;
 pub mod blocks;
+pub mod image;
 pub mod layout;
 pub mod logrotate;
+pub mod originals;
 pub mod os;
+pub mod package_locks;
 pub mod packages;
 pub mod process;
 pub mod services;
+pub mod sockets;
 pub mod sudoers;
 pub mod syslog;
 mod sysv;
@@ -67,7 +71,7 @@ impl From<bool> for Change {
 pub struct Host {
     /// Where everything is.
     pub layout: Layout,
-    /// dpkg or rpm; `None` is exit code 66 of the bundle.
+    /// dpkg or rpm; with `None` the package is laid down portably.
     pub packages: Option<PackageManager>,
     /// What starts units.
     pub services: ServiceManager,
@@ -77,25 +81,32 @@ pub struct Host {
     pub os: Os,
     /// Machine architecture as the kernel says it, e.g. `x86_64`, `aarch64`.
     pub arch: String,
+    /// The root of a system that does not run, e.g. of an image in the making.
+    pub image: bool,
 }
 
 impl Host {
     /// Looks at everything below `layout`. Never fails: what is not there is `None` or empty.
     pub fn detect(layout: Layout) -> Host {
-        let services = ServiceManager::detect(&layout);
+        let image = !layout.is_live() || os::is_chroot();
+        let services = ServiceManager::detect(&layout, !image);
+        // A system may be of a family and have lost, or never had, its tool.
+        let there = |m: &PackageManager| has_program(&layout, m.program());
         Host {
-            packages: PackageManager::detect(&layout),
+            packages: PackageManager::detect(&layout).filter(there),
             syslog: SyslogDaemon::detect(&layout, services),
             os: Os::detect(&layout),
             arch: os::arch(),
             services,
+            image,
             layout,
         }
     }
 
-    /// True when things that run may be touched: the prefix is `/`.
+    /// True when things that run may be touched: the prefix is `/`, and it is what was booted.
+    /// Accounts are made below `/` in every case: the tools that do it need nothing that runs.
     pub fn is_live(&self) -> bool {
-        self.layout.is_live()
+        !self.image
     }
 }
 

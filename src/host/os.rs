@@ -63,6 +63,24 @@ impl Os {
     }
 }
 
+/// Does this process see another root than the first process does? Then what it sees is not what
+/// was booted: a folder with an image, say. Where nothing is mounted on /proc nothing runs either.
+pub fn is_chroot() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // Only root may look at the first process.
+    if !nix::unistd::geteuid().is_root() {
+        return false;
+    }
+    if !std::path::Path::new("/proc/self").exists() {
+        return true;
+    }
+    let place = |path: &str| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    match (place("/proc/1/root/"), place("/")) {
+        (Some(first), Some(own)) => first != own,
+        _ => false,
+    }
+}
+
 /// Machine architecture (`uname -m`).
 pub fn arch() -> String {
     nix::sys::utsname::uname()

@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// How long a question to the package database may take.
 const ASKING: Duration = Duration::from_secs(120);
 
+/// The variable by which maintainer scripts learn whose lock they work under.
+pub const LOCK_HOLDER: &str = "OMSAGENT_LOCK_HOLDER";
+
 /// The tool that owns the host's packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackageManager {
@@ -45,7 +48,7 @@ pub struct How {
 }
 
 impl PackageManager {
-    /// The order of bundle.md 2.2. `None`: neither (the bundle's exit code 66).
+    /// The order of bundle.md 2.2. `None`: neither.
     pub fn detect(layout: &Layout) -> Option<PackageManager> {
         use PackageManager::{Dpkg, Rpm};
         if layout.path("/etc/debian_version").exists() {
@@ -128,7 +131,7 @@ impl PackageManager {
                 let digest = ["--nodigest", "--nofiledigest"];
                 let digest = if how.no_digest { &digest[..] } else { &[] };
                 let force: &[&str] = if how.force { &["--force"] } else { &[] };
-                let rpm = Command::new("rpm").timeout(PATIENCE);
+                let rpm = rpm();
                 match how.kind {
                     Kind::Add => rpm.arg("-ivh").args(digest).args(force),
                     Kind::Upgrade => rpm.arg("--upgrade").args(force).args(digest),
@@ -136,6 +139,28 @@ impl PackageManager {
                 .arg(path)
             }
         }
+    }
+
+    /// Installs a package file over the same or a newer version.
+    pub fn install_earlier(
+        self,
+        path: &Path,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<Outcome, CommandError> {
+        self.install_earlier_command(path).run_with(output)
+    }
+
+    fn install_earlier_command(self, path: &Path) -> Command {
+        match self {
+            // Without `--refuse-downgrade` dpkg lets any version replace any other.
+            PackageManager::Dpkg => {
+                dpkg().args(["--force-confold", "--force-confdef", "--install"])
+            }
+            PackageManager::Rpm => Command::new("rpm")
+                .args(["--upgrade", "--oldpackage", "--replacepkgs"])
+                .timeout(PATIENCE),
+        }
+        .arg(path)
     }
 
     /// Removes a package; dpkg keeps its configuration files.
@@ -180,7 +205,7 @@ impl PackageManager {
 pub fn installed_version(host: &Host, name: &str) -> anyhow::Result<Option<String>> {
     match host.packages {
         None => Ok(None),
-        Some(manager) if host.is_live() => manager.installed_version(name),
+        Some(manager) if host.layout.is_live() => manager.installed_version(name),
         Some(PackageManager::Dpkg) => installed_below(&host.layout, name),
         Some(PackageManager::Rpm) => anyhow::bail!(
             "cannot tell whether `{name}` is installed below `{}`: the rpm database of a root \
@@ -192,9 +217,10 @@ pub fn installed_version(host: &Host, name: &str) -> anyhow::Result<Option<Strin
 
 /// Did the tool fail because another one holds the package database? Then waiting helps.
 pub fn lock_held(outcome: &Outcome) -> bool {
+    // Newer dpkgs name the holder's program where older ones say `another process`.
     const SIGNS: [&str; 4] = [
-        "lock was locked by another process",
-        "status database is locked by another process",
+        "lock was locked by ",
+        "status database is locked by ",
         "unable to lock dpkg status database",
         "can't create transaction lock",
     ];
@@ -204,13 +230,18 @@ pub fn lock_held(outcome: &Outcome) -> bool {
 fn dpkg() -> Command {
     Command::new("dpkg")
         .env("DEBIAN_FRONTEND", "noninteractive")
+        .env(LOCK_HOLDER, std::process::id().to_string())
+        .timeout(PATIENCE)
+}
+
+fn rpm() -> Command {
+    Command::new("rpm")
+        .env(LOCK_HOLDER, std::process::id().to_string())
         .timeout(PATIENCE)
 }
 
 fn erase(name: &str) -> Command {
-    Command::new("rpm")
-        .args(["--erase", name])
-        .timeout(PATIENCE)
+    rpm().args(["--erase", name])
 }
 
 /// `Version:` of `dpkg -s` when its `Status:` line holds ` installed` (bundle.md 2.2).
@@ -314,6 +345,18 @@ mod tests {
             shown(Rpm, how(Upgrade, true, true)),
             "rpm --upgrade --force --nodigest --nofiledigest /t/a.pkg"
         );
+        let earlier = |manager: PackageManager| {
+            let command = manager.install_earlier_command(Path::new("/t/a.pkg"));
+            command.display()
+        };
+        assert_eq!(
+            earlier(Dpkg),
+            "dpkg --force-confold --force-confdef --install /t/a.pkg"
+        );
+        assert_eq!(
+            earlier(Rpm),
+            "rpm --upgrade --oldpackage --replacepkgs /t/a.pkg"
+        );
     }
 
     #[test]
@@ -345,6 +388,9 @@ mod tests {
         };
         let dpkg = "dpkg: error: dpkg frontend lock was locked by another process with pid 42";
         assert!(lock_held(&outcome(2, dpkg)));
+        let of_debian_13 =
+            "dpkg: error: dpkg frontend lock was locked by /usr/bin/dpkg process with pid 1759";
+        assert!(lock_held(&outcome(2, of_debian_13)));
         assert!(lock_held(&outcome(
             1,
             "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)"

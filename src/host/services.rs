@@ -36,8 +36,8 @@ pub enum ServiceManager {
 
 impl ServiceManager {
     /// Live: systemd is what runs when /run/systemd/system exists.
-    pub fn detect(layout: &Layout) -> ServiceManager {
-        let is = if layout.is_live() {
+    pub fn detect(layout: &Layout, live: bool) -> ServiceManager {
+        let is = if live {
             layout.path("/run/systemd/system").is_dir()
         } else {
             VENDOR_DIRS.iter().any(|dir| layout.path(dir).is_dir())
@@ -122,11 +122,15 @@ pub fn placed_units(layout: &Layout) -> Vec<String> {
 /// The text of a unit (or of its script) as it is placed now.
 pub fn placed_text(host: &Host, name: &str) -> Result<Option<String>, ServiceError> {
     check_name(name)?;
-    let path = match host.services {
+    Ok(files::read_text(&placed_path(host, name), FILE_LIMIT)?)
+}
+
+/// Where a unit (or its script) is placed.
+pub fn placed_path(host: &Host, name: &str) -> PathBuf {
+    match host.services {
         ServiceManager::SysV => sysv::path(&host.layout, name),
         _ => unit_dir(&host.layout).join(name),
-    };
-    Ok(files::read_text(&path, FILE_LIMIT)?)
+    }
 }
 
 /// Is the unit placed with this text, or its script with the one it has to have?
@@ -136,6 +140,13 @@ pub fn is_placed(host: &Host, name: &str, text: &str) -> Result<bool, ServiceErr
         ServiceManager::SysV => there.is_some_and(|there| there == sysv::text(name)),
         _ => there.is_some_and(|there| there == text),
     })
+}
+
+/// The files of one unit, in every folder where one may be.
+pub fn unit_files(layout: &Layout, name: &str) -> Vec<PathBuf> {
+    let dirs = VENDOR_DIRS.iter().chain([&ADMIN_DIR]);
+    let paths = dirs.map(|dir| layout.path(dir).join(name));
+    paths.filter(|path| path.is_file()).collect()
 }
 
 /// Writes a unit when it is not there in just this form, and makes systemd read it.
@@ -172,10 +183,9 @@ pub fn enable(host: &Host, name: &str) -> Result<Change, ServiceError> {
         return sysv::register(&host.layout, name);
     }
     // One of before there was a service for all is enabled, and not wanted by that one.
-    let wanted = wants_links(host, name)?.iter().any(|link| {
-        link.parent()
-            .is_some_and(|dir| dir.ends_with(UMBRELLA_WANTS))
-    });
+    let by_umbrella = |link: &PathBuf| link.parent().is_some_and(|d| d.ends_with(UMBRELLA_WANTS));
+    let wanted =
+        umbrella::workspace_of(name).is_none() || wants_links(host, name)?.iter().any(by_umbrella);
     if wanted && is_enabled(host, name)? {
         return Ok(Change::AlreadyThere);
     }
@@ -305,6 +315,41 @@ pub fn main_pid(host: &Host, name: &str) -> Result<Option<u32>, ServiceError> {
     Ok(pid.parse().ok().filter(|pid| *pid != 0))
 }
 
+/// What systemd says of a unit at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activity {
+    /// `active`, `activating`, `failed`, ...
+    pub state: String,
+    /// `running`, `auto-restart`, ...
+    pub sub_state: String,
+    /// Its process.
+    pub main_pid: Option<u32>,
+    /// How often systemd started it anew by itself; 0 where an older systemd does not say.
+    pub restarts: u32,
+}
+
+/// Asks for all of it at once.
+pub fn activity(host: &Host, name: &str) -> Result<Activity, ServiceError> {
+    check_name(name)?;
+    need(host, "ask for", name)?;
+    const NAMES: &str = "ActiveState,SubState,MainPID,NRestarts";
+    let outcome = quietly(&["show", "--property", NAMES, name])?;
+    Ok(read_activity(&outcome.output))
+}
+
+fn read_activity(text: &str) -> Activity {
+    let value = |name: &str| {
+        let values = text.lines().find_map(|line| line.strip_prefix(name));
+        values.unwrap_or_default().trim().to_owned()
+    };
+    Activity {
+        state: value("ActiveState="),
+        sub_state: value("SubState="),
+        main_pid: value("MainPID=").parse().ok().filter(|pid| *pid != 0),
+        restarts: value("NRestarts=").parse().unwrap_or(0),
+    }
+}
+
 /// Stops it, takes it out of the boot, deletes the unit from every folder it may be in, and makes
 /// systemd forget it. Works without systemd too: then only files go.
 pub fn remove_unit(host: &Host, name: &str) -> Result<Change, ServiceError> {
@@ -431,6 +476,9 @@ fn check_name(name: &str) -> Result<(), ServiceError> {
 
 fn enable_below_prefix(host: &Host, name: &str) -> Result<Change, ServiceError> {
     let booted = link_wanted(host, name, "multi-user.target.wants")?;
+    if umbrella::workspace_of(name).is_none() {
+        return Ok(booted);
+    }
     Ok(booted.and(link_wanted(host, name, UMBRELLA_WANTS)?))
 }
 
@@ -469,7 +517,8 @@ fn wants_links(host: &Host, name: &str) -> anyhow::Result<Vec<PathBuf>> {
     Ok(links)
 }
 
-fn reload(host: &Host) -> Result<(), ServiceError> {
+/// Has the service manager read the units again.
+pub fn reload(host: &Host) -> Result<(), ServiceError> {
     if host.is_live() && host.services == ServiceManager::Systemd {
         systemctl("reload units for", &["daemon-reload"], "")?;
     }
@@ -523,6 +572,18 @@ mod tests {
     use super::*;
 
     const UNIT: &str = "omsagent-x.service";
+
+    #[test]
+    fn an_answer_of_systemd_is_read() {
+        let text = "MainPID=0\nNRestarts=2\nActiveState=activating\nSubState=auto-restart\n";
+        let now = read_activity(text);
+        assert_eq!((now.main_pid, now.restarts), (None, 2));
+        assert_eq!(
+            (now.state.as_str(), now.sub_state.as_str()),
+            ("activating", "auto-restart")
+        );
+        assert_eq!(read_activity("MainPID=7\n").main_pid, Some(7));
+    }
 
     fn host(dirs: &[&str]) -> (tempfile::TempDir, Host) {
         let dir = tempfile::tempdir().unwrap();

@@ -52,7 +52,7 @@ pub fn install(host: &Host, text: &str) -> Result<Placed> {
     let Some(current) = files::read(&main, FILE_LIMIT)? else {
         return Ok(skipped("sudo is not installed: no `/etc/sudoers`"));
     };
-    if host.is_live() && command::find("visudo").is_none() {
+    if host.layout.is_live() && command::find("visudo").is_none() {
         return Ok(skipped(
             "sudo is not installed: `/etc/sudoers` is there, `visudo` is not",
         ));
@@ -95,6 +95,29 @@ pub fn remove(host: &Host) -> Result<Change> {
         return Ok(dropped);
     };
     Ok(dropped.and(take_block_out(host, &main, &current)?))
+}
+
+/// The files of which [`remove`] would not bring back what is in them now: our drop-in, and
+/// /etc/sudoers when it holds a block between our marks (the original's).
+pub fn holding_rules(host: &Host) -> Result<Vec<PathBuf>> {
+    let drop_in = drop_in(host);
+    let main = host.layout.path("/etc/sudoers");
+    let mut found: Vec<PathBuf> = Some(drop_in).filter(|p| p.exists()).into_iter().collect();
+    if let Some(current) = files::read(&main, FILE_LIMIT)?
+        && marks()
+            .take_out(&current)
+            .map_or(true, |rest| rest != current)
+    {
+        found.push(main);
+    }
+    Ok(found)
+}
+
+/// Would [`install`] find nothing to do?
+pub fn is_installed(host: &Host, text: &str) -> Result<bool> {
+    let drop_in = drop_in(host);
+    let there = files::read(&drop_in, FILE_LIMIT)?.is_some_and(|b| b == text.as_bytes());
+    Ok(there && looks_right(&drop_in) && holding_rules(host)? == [drop_in])
 }
 
 fn skipped(reason: &'static str) -> Placed {
@@ -146,7 +169,7 @@ fn replace_main(host: &Host, main: &Path, current: &[u8], new: &[u8]) -> Result<
 /// Asks `visudo` about a whole file. The copy lies beside /etc/sudoers, where only root can write
 /// and a relative `@include` means the same.
 fn check(host: &Host, text: &[u8]) -> Result<()> {
-    if !host.is_live() || command::find("visudo").is_none() {
+    if !host.layout.is_live() || command::find("visudo").is_none() {
         return Ok(());
     }
     let mut copy = tempfile::Builder::new()

@@ -9,6 +9,14 @@ pub fn name(id: &WorkspaceName) -> String {
     format!("omsagent-{id}.service")
 }
 
+/// Onboards an image at its first boot.
+pub const FIRST_BOOT: &str = "omsagent-onboard.service";
+
+/// The text of [`FIRST_BOOT`].
+pub fn first_boot() -> &'static str {
+    include_str!("../../templates/host/omsagent-onboard.service")
+}
+
 /// The unit's text. Paths are those of the running system, also for a root below a prefix.
 pub fn text(id: &WorkspaceName) -> String {
     let ws = Layout::new("/").workspace(id);

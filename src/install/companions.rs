@@ -1,17 +1,21 @@
 //! The packages beside omsagent that a bundle may hold: omi and scx before it, omsconfig after it
 //! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
 
+use super::deploy::package_for;
+use super::means::{self, Means};
 use super::patience::patiently;
 use super::release::PACKAGE;
 use crate::base::command::Command;
-use crate::base::files;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
+use crate::plan::backup::Backups;
+use crate::plan::keep::{Coming, Keep};
+use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -107,7 +111,11 @@ pub struct Delivery<'a> {
 }
 
 /// Steps for the packages that come before omsagent, and for those after it.
-pub fn plans(delivery: &Delivery<'_>, manager: PackageManager) -> Result<(Plan, Plan)> {
+pub fn plans(
+    delivery: &Delivery<'_>,
+    manager: PackageManager,
+    keep: &Keep,
+) -> Result<(Plan, Plan)> {
     let (mut before, mut after) = (Plan::new(), Plan::new());
     for (name, entry) in packages(delivery.bundle, manager, &delivery.host.arch) {
         if name == PACKAGE {
@@ -128,12 +136,12 @@ pub fn plans(delivery: &Delivery<'_>, manager: PackageManager) -> Result<(Plan, 
             bundle: delivery.bundle.clone(),
             entry: entry.clone(),
             name: name.to_owned(),
+            keep: keep.clone(),
             scratch: delivery.scratch.to_owned(),
             installed,
             foreign,
             force: delivery.force,
             no_digest: delivery.no_digest,
-            applied: false,
         });
     }
     Ok((before, after))
@@ -157,6 +165,22 @@ pub fn left_alone(delivery: &Delivery<'_>, manager: PackageManager) -> Result<Ve
         }
     }
     Ok(lines)
+}
+
+/// Lines about packages that only a package manager can install.
+pub fn left_out(bundle: &Bundle) -> Vec<String> {
+    let mut names: Vec<&str> = bundle
+        .entries()
+        .iter()
+        .filter(|e| matches!(e.kind, Kind::Deb | Kind::Rpm))
+        .filter_map(|e| e.pkg.as_deref().filter(|name| *name != PACKAGE))
+        .collect();
+    names.sort_by_key(|name| place(name));
+    names.dedup();
+    names
+        .into_iter()
+        .map(|name| format!("Package {name} needs dpkg or rpm and is left out."))
+        .collect()
 }
 
 /// Does the installed package say that Microsoft made it?
@@ -189,14 +213,17 @@ fn is_newer(entry: &Entry, installed: Option<&str>) -> Result<bool> {
 
 /// One line of `--version-check` per component, cells 15 wide (bundle.md 2.8).
 pub fn version_rows(host: &Host, bundle: &Bundle) -> Result<Vec<String>> {
-    let manager = host.packages.context("no package manager")?;
-    let mut found = packages(bundle, manager, &host.arch);
+    let means = means::of(host);
+    let mut found = match means {
+        Means::Manager(manager) => packages(bundle, manager, &host.arch),
+        Means::Portable => vec![(PACKAGE, package_for(bundle, host, means)?)],
+    };
     let shown = |name: &str| SHOWN.iter().position(|s| *s == name);
     found.sort_by_key(|(name, _)| shown(name).unwrap_or(SHOWN.len()));
     found
         .into_iter()
         .map(|(name, entry)| {
-            let installed = manager.installed_version(name)?;
+            let installed = means::installed_version(host, name)?;
             let available = Version::parse(entry.version.as_deref().unwrap_or_default())?;
             let answer = if is_newer(entry, installed.as_deref())? {
                 "Yes"
@@ -224,13 +251,13 @@ struct InstallCompanion {
     bundle: Rc<Bundle>,
     entry: Entry,
     name: String,
+    keep: Keep,
     scratch: PathBuf,
     installed: Option<String>,
     /// Microsoft's omi or scx.
     foreign: bool,
     force: bool,
     no_digest: bool,
-    applied: bool,
 }
 
 impl InstallCompanion {
@@ -285,6 +312,14 @@ impl Step for InstallCompanion {
         Ok(self.foreign || !is_newer(&self.entry, self.installed.as_deref())?)
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Package {
+            name: self.name.clone(),
+            version: self.installed.clone(),
+            keeps_settings: false,
+        })
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let base = self.base().to_owned();
         let kind = match self.installed {
@@ -307,17 +342,21 @@ impl Step for InstallCompanion {
                 self.name
             ));
         }
-        let file = self.scratch.join(&self.entry.name);
-        self.bundle.extract(&self.entry, &file, 0o644)?;
-        self.applied = true;
+        let coming = Coming {
+            name: &self.name,
+            manager: self.manager,
+            before: self.installed.as_deref(),
+            scratch: &self.scratch,
+        };
+        let file = self
+            .keep
+            .deliver(&self.bundle, &self.entry, &coming, report)?;
         let how = How {
             kind,
             force: self.force,
             no_digest: self.no_digest,
         };
-        let outcome = patiently(report, |said| self.manager.install(&file, how, said));
-        files::remove(&file)?;
-        let outcome = outcome?;
+        let outcome = patiently(report, |said| self.manager.install(file.path(), how, said))?;
         if !outcome.ok() {
             let verb = match kind {
                 Installing::Add => "install",
@@ -338,26 +377,6 @@ impl Step for InstallCompanion {
             self.reload_omi(report)?;
         }
         Ok(())
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        if !self.applied {
-            return Ok(());
-        }
-        let name = self.name.as_str();
-        let there = self.manager.installed_version(name)?;
-        if there == self.installed && there.is_some() {
-            return Ok(()); // the tool refused before it did anything
-        }
-        if let Some(version) = &self.installed {
-            bail!("package {name} cannot be set back to {version}: install that version again");
-        }
-        let outcome = patiently(report, |said| self.manager.purge(name, said))?;
-        if outcome.ok() || self.manager.installed_version(name)?.is_none() {
-            return Ok(());
-        }
-        let why = outcome.last_line();
-        bail!("package {name} could not be taken away again: {why}")
     }
 }
 

@@ -2,26 +2,36 @@
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
 use super::companions::{self, Delivery};
-use super::kits;
+use super::health::{self, HealthCheck, Unhealthy, Verdict};
+use super::means::Means;
 use super::patience::patiently;
+use super::portable::InstallPortable;
 use super::product;
 use super::release::{self, PACKAGE};
+use super::{kits, migrate};
+use crate::base::files::{Look, Owner};
+use crate::base::ids::WorkspaceId;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{How, Kind as Installing, PackageManager};
 use crate::package::Arch;
-use crate::package::version::Version;
-use crate::plan::journal::Journal;
+use crate::plan::backup::Backups;
+use crate::plan::journal::{CutShort, Journal, Run};
+use crate::plan::keep::{self, Coming, Keep};
 use crate::plan::steps::WriteFile;
+use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use zeroize::Zeroizing;
 
 /// How to deploy.
 #[derive(Debug, Clone)]
 pub struct Order {
+    /// How the package gets here.
+    pub means: Means,
     /// `--install`: refuses when omi or scx is there (exit code 23).
     pub fresh: bool,
     /// `--force`
@@ -32,14 +42,33 @@ pub struct Order {
     pub kits: kits::How,
     /// What to onboard afterwards.
     pub onboarding: Option<OnboardingRequest>,
+    /// In an image: what its first boot shall onboard.
+    pub first_boot: Option<FirstBoot>,
+}
+
+/// What an image finds at its first boot.
+#[derive(Clone)]
+pub struct FirstBoot {
+    /// Text of the onboarding file.
+    pub file: Zeroizing<String>,
+    /// Certificates of `--ca-file`.
+    pub ca: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for FirstBoot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstBoot(..)")
+    }
 }
 
 /// Why a deployment ended, each with its exit code of bundle.md 1.3.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// 66
-    #[error("Error: This system does not have a supported package manager")]
-    NoPackageManager,
+    /// 66: the bundle holds nothing that could be laid down here without one.
+    #[error(
+        "Error: This system does not have a supported package manager\n(and this bundle has no omsagent package for {0} that could be laid down without one)"
+    )]
+    NoPackageManager(String),
     /// 4
     #[error("This kit is intended for {kit} systems and cannot install on {host} systems")]
     WrongKind {
@@ -79,7 +108,7 @@ impl DeployError {
     /// The bundle's exit code.
     pub fn exit_code(&self) -> u8 {
         match self {
-            DeployError::NoPackageManager => 66,
+            DeployError::NoPackageManager(_) => 66,
             DeployError::WrongKind { .. } => 4,
             DeployError::AlreadyInstalled => 23,
             DeployError::Package(_) => 17,
@@ -90,22 +119,31 @@ impl DeployError {
     }
 }
 
-/// The package of this bundle for this host.
-pub fn package_for<'b>(bundle: &'b Bundle, host: &Host) -> Result<&'b Entry, DeployError> {
-    let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
+/// The package of this bundle for this host. Without a package manager either kind will do.
+pub fn package_for<'b>(
+    bundle: &'b Bundle,
+    host: &Host,
+    means: Means,
+) -> Result<&'b Entry, DeployError> {
+    let ours = |kind| {
+        let wanted = move |e: &&Entry| e.kind == kind && e.pkg.as_deref() == Some(PACKAGE);
+        let mut entries = bundle.entries().iter().filter(wanted);
+        entries.find(|e| fits(e, host))
+    };
+    let Some(manager) = means.manager() else {
+        return ours(Kind::Deb)
+            .or_else(|| ours(Kind::Rpm))
+            .ok_or_else(|| DeployError::NoPackageManager(host.arch.clone()));
+    };
     let (kind, name) = match manager {
         PackageManager::Dpkg => (Kind::Deb, "DPKG"),
         PackageManager::Rpm => (Kind::Rpm, "RPM"),
     };
     let other = if name == "DPKG" { "RPM" } else { "DPKG" };
-    bundle
-        .entries()
-        .iter()
-        .find(|e| e.kind == kind && e.pkg.as_deref() == Some(PACKAGE) && fits(e, host))
-        .ok_or(DeployError::WrongKind {
-            kit: other,
-            host: name,
-        })
+    ours(kind).ok_or(DeployError::WrongKind {
+        kit: other,
+        host: name,
+    })
 }
 
 fn fits(entry: &Entry, host: &Host) -> bool {
@@ -122,23 +160,98 @@ pub fn deploy(
     order: Order,
     report: &mut dyn Report,
 ) -> Result<bool, DeployError> {
-    let plan = package_plan(host, &bundle, scratch, &order)?;
-    let mut journal = Journal::at(&product::records(&host.layout));
+    let Prepared {
+        plan,
+        upgrade,
+        verdict,
+    } = prepare(host, &bundle, scratch, &order)?;
+    let about = Run {
+        what: format!("install {PACKAGE} {}", release::version()),
+        version: release::version(),
+        cut_short: CutShort::TakeBack,
+    };
+    let mut journal = Journal::at(&host.layout.records(), about);
     let mut changed = plan
-        .run(&mut journal, report)
+        .run(host, &mut journal, report)
         .map_err(|broken| match companions::code_of(&broken.source) {
             Some(code) => DeployError::Companion {
                 code,
                 source: with_left_behind(broken),
             },
-            None => DeployError::Package(with_left_behind(broken)),
+            None => DeployError::Package(went_back(host, upgrade.as_ref(), broken)),
         })?
         .changed;
+    if let Some(unhealthy) = verdict.take() {
+        return Err(DeployError::Package(anyhow::anyhow!(
+            "{unhealthy}. No package file of the version before is kept on this host, so {} stays",
+            release::version()
+        )));
+    }
+    if changed {
+        Keep::of(&host.layout).trim();
+    }
     if let Some(request) = order.onboarding {
         changed |=
             onboard(host, request, report).map_err(|broken| DeployError::Onboarding { broken })?;
     }
     Ok(changed)
+}
+
+/// An older omsagent that is about to be replaced, and what ran of it.
+struct Upgrade {
+    from: String,
+    running: Vec<WorkspaceId>,
+    can_go_back: bool,
+}
+
+impl Upgrade {
+    /// `None`: nothing older is there.
+    fn of(host: &Host, manager: PackageManager, installed: Option<&str>) -> Result<Option<Self>> {
+        let Some(from) = installed else {
+            return Ok(None);
+        };
+        Ok(release::is_newer_than(installed)?.then(|| Upgrade {
+            from: from.to_owned(),
+            running: health::running(host),
+            can_go_back: Keep::of(&host.layout)
+                .find(PACKAGE, from, manager)
+                .is_some(),
+        }))
+    }
+}
+
+/// The steps of the packages, and what holds for them together.
+struct Prepared {
+    plan: Plan,
+    upgrade: Option<Upgrade>,
+    verdict: Verdict,
+}
+
+/// The error of an upgrade that was taken back: after an agent that was not healthy it says what
+/// is there now, as it was asked for, not as it should be.
+fn went_back(host: &Host, upgrade: Option<&Upgrade>, broken: Broken) -> anyhow::Error {
+    let unhealthy = broken.source.is::<Unhealthy>();
+    let text = with_left_behind(broken);
+    let Some(upgrade) = upgrade.filter(|_| unhealthy) else {
+        return text;
+    };
+    let from = &upgrade.from;
+    let there = host.packages.map(|m| m.installed_version(PACKAGE));
+    let there = there.and_then(Result::ok).flatten();
+    if !there
+        .as_deref()
+        .is_some_and(|there| keep::same(there, from))
+    {
+        let there = there.as_deref().unwrap_or("not installed");
+        return anyhow::anyhow!("{text:#}. omsagent {from} is NOT back: omsagent is {there}");
+    }
+    let down = health::not_running(host, &upgrade.running);
+    if down.is_empty() {
+        anyhow::anyhow!("{text:#}. omsagent {from} is back and its agents run")
+    } else {
+        let down = down.join(", ");
+        anyhow::anyhow!("{text:#}. omsagent {from} is back, but does not run for {down}")
+    }
 }
 
 /// One error that says what could not be taken back, too.
@@ -150,15 +263,37 @@ fn with_left_behind(broken: Broken) -> anyhow::Error {
     anyhow::anyhow!("{:#}; not taken back: {left}", broken.source)
 }
 
-/// The steps up to the installed package.
+/// The steps up to the installed package, and to its running agent when that is an upgrade.
 pub fn package_plan(
     host: &Host,
     bundle: &Rc<Bundle>,
     scratch: &Path,
     order: &Order,
 ) -> Result<Plan, DeployError> {
-    let manager = host.packages.ok_or(DeployError::NoPackageManager)?;
-    let entry = package_for(bundle, host)?.clone();
+    Ok(prepare(host, bundle, scratch, order)?.plan)
+}
+
+fn prepare(
+    host: &Host,
+    bundle: &Rc<Bundle>,
+    scratch: &Path,
+    order: &Order,
+) -> Result<Prepared, DeployError> {
+    let entry = package_for(bundle, host, order.means)?.clone();
+    let mut plan = Plan::new();
+    let Some(manager) = order.means.manager() else {
+        let step = InstallPortable::new(host, bundle, entry, scratch, order.force)
+            .map_err(DeployError::Package)?;
+        push_onboarding_file(&mut plan, host, order);
+        push_first_boot(&mut plan, host, order);
+        // The last one: it takes back what it did by itself.
+        plan.push(step);
+        return Ok(Prepared {
+            plan,
+            upgrade: None,
+            verdict: Verdict::default(),
+        });
+    };
     let ask = |name| manager.installed_version(name);
     if order.fresh {
         let there = ["omi", "scx"].map(ask);
@@ -169,6 +304,7 @@ pub fn package_plan(
         }
     }
     let installed = ask(PACKAGE).map_err(DeployError::Package)?;
+    let upgrade = Upgrade::of(host, manager, installed.as_deref()).map_err(DeployError::Package)?;
     let delivery = Delivery {
         host,
         bundle,
@@ -176,27 +312,57 @@ pub fn package_plan(
         force: order.force,
         no_digest: order.no_digest,
     };
-    let (before, after) = companions::plans(&delivery, manager).map_err(DeployError::Package)?;
-    let mut plan = Plan::new();
+    let keep = Keep::of(&host.layout);
+    let (before, after) =
+        companions::plans(&delivery, manager, &keep).map_err(DeployError::Package)?;
     plan.append(before);
-    if order.onboarding.is_some() {
-        // What was asked for on the command line wins over a file lying there, as in the
-        // original, which overwrote it.
-        plan.push(WriteFile::remove(host.layout.onboarding_file()));
-    }
+    push_onboarding_file(&mut plan, host, order);
     plan.push(InstallPackage {
         manager,
         bundle: bundle.clone(),
         entry,
+        keep,
         scratch: scratch.to_owned(),
         installed,
         settings_kept: host.layout.etc().exists(),
         force: order.force,
         no_digest: order.no_digest,
-        applied: false,
     });
+    plan.push(FinishTakeover { host: host.clone() });
     plan.append(after);
-    Ok(plan)
+    push_first_boot(&mut plan, host, order);
+    let mut verdict = Verdict::default();
+    if let Some(upgrade) = &upgrade {
+        let (step, found) = HealthCheck::new(host, upgrade.running.clone(), upgrade.can_go_back);
+        plan.push(step);
+        verdict = found;
+    }
+    Ok(Prepared {
+        plan,
+        upgrade,
+        verdict,
+    })
+}
+
+/// What was asked for on the command line wins over a file lying there, as in the original, which
+/// overwrote it.
+fn push_onboarding_file(plan: &mut Plan, host: &Host, order: &Order) {
+    if order.onboarding.is_some() {
+        plan.push(WriteFile::remove(host.layout.onboarding_file()));
+    }
+}
+
+fn push_first_boot(plan: &mut Plan, host: &Host, order: &Order) {
+    let Some(first_boot) = &order.first_boot else {
+        return;
+    };
+    if let Some(pem) = &first_boot.ca {
+        let look = Look::owned(0o644, Owner::ROOT);
+        plan.push(WriteFile::new(host.layout.ca_file(), pem.clone(), look));
+    }
+    let look = Look::owned(0o600, Owner::ROOT);
+    let text = first_boot.file.as_bytes();
+    plan.push(WriteFile::new(host.layout.onboarding_file(), text, look));
 }
 
 /// Onboards, unless the workspace's agent is running already. True when the host was changed.
@@ -226,8 +392,13 @@ pub fn onboard(
     // What a removal left here is root's.
     product::take_back(host, &id).map_err(broken)?;
     let plan = onboarding::plan(host, request, &release::version()).map_err(broken)?;
-    let mut journal = Journal::at(&product::records(&host.layout));
-    Ok(plan.run(&mut journal, report)?.changed)
+    let about = Run {
+        what: format!("onboard workspace {id}"),
+        version: release::version(),
+        cut_short: CutShort::TakeBack,
+    };
+    let mut journal = Journal::at(&host.layout.records(), about);
+    Ok(plan.run(host, &mut journal, report)?.changed)
 }
 
 /// Puts the package on the host with dpkg or rpm.
@@ -235,23 +406,18 @@ struct InstallPackage {
     manager: PackageManager,
     bundle: Rc<Bundle>,
     entry: Entry,
+    keep: Keep,
     scratch: PathBuf,
     installed: Option<String>,
     /// Settings and keys of an earlier installation are there.
     settings_kept: bool,
     force: bool,
     no_digest: bool,
-    applied: bool,
 }
 
 impl InstallPackage {
     fn is_newer(&self) -> Result<bool> {
-        let Some(installed) = &self.installed else {
-            return Ok(true);
-        };
-        let ours = Version::parse(&release::version())?;
-        // What cannot be read cannot be older than us for certain: let the tool decide.
-        Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
+        release::is_newer_than(self.installed.as_deref())
     }
 }
 
@@ -272,6 +438,15 @@ impl Step for InstallPackage {
         Ok(!self.force && !self.is_newer()?)
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Package {
+            name: PACKAGE.into(),
+            version: self.installed.clone(),
+            // A purge would take the settings and keys of an earlier installation with it.
+            keeps_settings: self.settings_kept,
+        })
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let base = release::base_name();
         let kind = match self.installed {
@@ -288,20 +463,30 @@ impl Step for InstallPackage {
                 Installing::Upgrade
             }
         };
+        let coming = Coming {
+            name: PACKAGE,
+            manager: self.manager,
+            before: self.installed.as_deref(),
+            scratch: &self.scratch,
+        };
         let file = self
-            .scratch
-            .join(format!("{base}.{}", self.manager.suffix()));
-        self.bundle.extract(&self.entry, &file, 0o644)?;
-        self.applied = true;
+            .keep
+            .deliver(&self.bundle, &self.entry, &coming, report)?;
         let how = How {
             kind,
             force: self.force,
             no_digest: self.no_digest,
         };
         let manager = self.manager;
-        let outcome = patiently(report, |output| manager.install(&file, how, output));
-        let _ = std::fs::remove_file(&file);
-        let outcome = outcome?;
+        let outcome = patiently(report, |said| manager.install(file.path(), how, said))?;
+        // An orphan of a killed run may have finished it while its lock was waited for.
+        let ours = || {
+            Ok::<_, anyhow::Error>(manager.installed_version(PACKAGE)? == Some(release::version()))
+        };
+        if !outcome.ok() && !self.force && self.installed.is_none() && ours()? {
+            report.line(&format!("Package {PACKAGE} was installed meanwhile."));
+            return Ok(());
+        }
         if !outcome.ok() {
             let verb = match kind {
                 Installing::Add => "install",
@@ -315,32 +500,29 @@ impl Step for InstallPackage {
         }
         Ok(())
     }
+}
 
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        if !self.applied {
-            return Ok(());
-        }
-        let there = self.manager.installed_version(PACKAGE)?;
-        if there == self.installed && there.is_some() {
-            return Ok(()); // the tool refused before it did anything
-        }
-        if let Some(version) = &self.installed {
-            bail!("package {PACKAGE} cannot be set back to {version}: install that version again");
-        }
-        let mut pass = |bytes: &[u8]| report.tool_output(bytes);
-        // A purge would take the settings and keys of an earlier installation with it.
-        let outcome = if self.settings_kept {
-            self.manager.remove(PACKAGE, &mut pass)?
-        } else {
-            self.manager.purge(PACKAGE, &mut pass)?
-        };
-        if outcome.ok() || self.manager.installed_version(PACKAGE)?.is_none() {
-            return Ok(());
-        }
-        bail!(
-            "package {PACKAGE} could not be taken away again: {}",
-            outcome.last_line()
-        )
+/// Configures a package that a killed rpm left for later: it does not come back to that itself.
+struct FinishTakeover {
+    host: Host,
+}
+
+impl Step for FinishTakeover {
+    fn describe(&self) -> String {
+        "finish the upgrade from the original agent, where it was cut short".into()
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(!migrate::is_put_off(&self.host.layout))
+    }
+
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        // Going back to the original is not possible: its files are gone.
+        Ok(Undo::Nothing)
+    }
+
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        product::configure(&self.host, report).map_err(with_left_behind)
     }
 }
 
@@ -369,12 +551,16 @@ pub fn preview(
     let mut lines = package_plan(host, bundle, scratch, order)?
         .preview()
         .map_err(DeployError::Internal)?;
+    let takeover = migrate::outline(&host.layout);
+    lines.extend(takeover.into_iter().map(|line| (line, true)));
     lines.extend(
         product::configure_plan(host)
             .preview()
             .map_err(DeployError::Internal)?,
     );
-    lines.extend(kits::outline(host, bundle, order.kits));
+    if !host.image {
+        lines.extend(kits::outline(host, bundle, order.kits));
+    }
     if let Some(request) = &order.onboarding {
         let running = onboarding::is_running_as_asked(host, request);
         let outline = onboarding::outline(host, request)

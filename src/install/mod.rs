@@ -6,8 +6,17 @@ pub mod companions;
 pub mod departure;
 pub mod deploy;
 pub mod extract;
+pub mod first_boot;
+mod health;
 pub mod kits;
-mod patience;
+pub mod means;
+pub mod migrate;
+pub mod portable;
+pub mod preflight;
 pub mod product;
+pub mod recovery;
 pub mod release;
+pub mod rollback;
 pub mod withdraw;
+
+use crate::plan::patience;

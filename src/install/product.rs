@@ -2,29 +2,32 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
-use super::release;
+use super::first_boot::PrepareFirstBoot;
+use super::{migrate, release};
 use crate::base::files::{self, Look, Owner};
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
+use crate::host::services::ServiceManager;
 use crate::host::{Host, accounts, services, sudoers, syslog, unit};
-use crate::plan::journal::Journal;
+use crate::plan::backup::Backups;
+use crate::plan::history;
+use crate::plan::journal::{CutShort, Journal, Run};
+use crate::plan::keep;
 use crate::plan::steps::{MakeDir, WriteFile};
+use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{self, onboarding, removal};
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Group of the service account, group of everything it may read, and the account.
 const GROUPS: [&str; 2] = ["omsagent", "omiusers"];
 
-/// Journal, receipts, the list of accounts we made: root's own folder, outside of what the
-/// package or the service account owns.
-pub fn records(layout: &Layout) -> PathBuf {
-    layout.path("/var/lib/omsagent")
-}
+/// Name of the receipt of an installation without package manager, in the records.
+pub const RECEIPT: &str = "portable.json";
 
 fn made_accounts(layout: &Layout) -> PathBuf {
-    records(layout).join("accounts")
+    layout.records().join("accounts")
 }
 
 /// `configure` of the package: everything that is not a plain file of it.
@@ -48,7 +51,7 @@ pub fn configure_plan(host: &Host) -> Plan {
     // Root's: whoever owns this folder could lead root's writes below it elsewhere.
     plan.push(MakeDir::new(&var, open));
     plan.push(MakeDir::new(
-        records(&host.layout),
+        host.layout.records(),
         Look::owned(0o700, Owner::ROOT),
     ));
     if host.layout.is_live() {
@@ -58,12 +61,11 @@ pub fn configure_plan(host: &Host) -> Plan {
         plan.push(EnsureAccount::user(host));
     }
     plan.push(OwnProxyConf { host: host.clone() });
+    if !host.is_live() && host.services == ServiceManager::Systemd {
+        plan.push(PrepareFirstBoot::new(host));
+    }
     plan.push(InstallInfo::new(&host.layout));
-    // Last, since older rules that it replaces would not come back.
-    plan.push(AllowSudo {
-        host: host.clone(),
-        made: false,
-    });
+    plan.push(AllowSudo { host: host.clone() });
     plan
 }
 
@@ -86,7 +88,7 @@ pub(super) fn sweep(host: &Host) {
         layout.sysconf(),
         layout.bin(),
         layout.var(),
-        records(layout),
+        layout.records(),
     ] {
         files::sweep_unfinished(&dir);
     }
@@ -96,11 +98,78 @@ pub(super) fn sweep(host: &Host) {
 /// that were running are restarted into the new binary.
 pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
     sweep(host);
-    let mut journal = Journal::at(&records(&host.layout));
-    configure_plan(host).run(&mut journal, report)?;
-    if !host.layout.is_live() {
+    let live = host.is_live();
+    let mut news = false;
+    let mut tell = |report: &mut dyn Report, result: Result<bool>| match result {
+        Ok(made) => news |= made,
+        Err(e) => report.warn(&format!("{e:#}")),
+    };
+    if live {
+        let retired = migrate::retire(host, report);
+        tell(report, Ok(retired));
+        tell(report, migrate::inherit_accounts(host));
+    }
+    configure_plan(host).run(host, &mut journal(host, "configure package".into()), report)?;
+    // What does not run is brought to life by its first boot.
+    if !live {
         return Ok(());
     }
+    let templates = migrate::own_templates(&host.layout);
+    tell(report, templates.map(|()| false));
+    let moved = unflatten(host, report);
+    tell(report, moved);
+    workspace::migrate::clear_empty_conf(&host.layout);
+    resume_workspaces(host, report);
+    let retired = migrate::retire_nxautomation(host);
+    if let Ok(migrate::Runbooks::Needed(why)) = retired {
+        report.line(&format!("User nxautomation stays: {why}."));
+    }
+    tell(
+        report,
+        retired.map(|what| what == migrate::Runbooks::Removed),
+    );
+    let cleared = migrate::clear_up(host, news, report).and_then(|()| migrate::done(&host.layout));
+    if let Err(e) = cleared {
+        report.warn(&format!("{e:#}"));
+    }
+    Ok(())
+}
+
+/// Of a part of the configuration: one that is cut short is done again.
+pub(super) fn journal(host: &Host, what: String) -> Journal {
+    let about = Run {
+        what,
+        version: release::version(),
+        cut_short: CutShort::Complete,
+    };
+    Journal::at(&host.layout.records(), about)
+}
+
+/// The one workspace of a host from before multi-homing, moved to folders of its own.
+fn unflatten(host: &Host, report: &mut dyn Report) -> Result<bool> {
+    let Some(id) = workspace::migrate::flat(&host.layout)? else {
+        return Ok(false);
+    };
+    report.line("Migrating to multi-homing folder structure...");
+    let moved = onboarding::service_owner(host).and_then(|owner| {
+        // After a removal of the original they belong to the number of an account that is gone.
+        for (tree, _) in host.layout.primary_links(&id) {
+            if std::fs::symlink_metadata(&tree).is_ok_and(|m| m.is_dir()) {
+                files::chown_tree(&tree, owner)?;
+            }
+        }
+        workspace::migrate::unflatten(host, &id, owner)
+    });
+    let plan = moved.map_err(|e| e.context(format!("workspace {id} stays where it is")))?;
+    let mut journal = journal(host, format!("move workspace {id} to folders of its own"));
+    plan.run(host, &mut journal, report)
+        .map(|finished| finished.changed)
+        .map_err(|broken| anyhow::anyhow!("workspace {id} stays where it is: {broken}"))
+}
+
+/// Brings every onboarded workspace (back) to life. One that cannot be is told, and no other is
+/// the worse for it.
+fn resume_workspaces(host: &Host, report: &mut dyn Report) {
     for id in workspace::all(&host.layout) {
         if !workspace::is_onboarded(&host.layout, &id) {
             continue;
@@ -108,14 +177,19 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
         let pid = |host: &Host| services::main_pid(host, &unit::name(&id)).ok().flatten();
         let old_pid = pid(host);
         let resumed = take_back(host, &id)
-            .and_then(|()| onboarding::resume(host, &id))
+            .and_then(|()| onboarding::service_owner(host))
+            .and_then(|owner| workspace::migrate::own_identity(host, &id, owner))
+            .and_then(|mut plan| {
+                plan.append(onboarding::resume(host, &id)?);
+                Ok(plan)
+            })
             .map_err(|e| e.context(format!("workspace {id}")));
         // One broken workspace must not keep the package from being configured.
         match resumed {
             Err(e) => report.warn(&format!("{e:#}")),
             Ok(plan) => {
-                let mut journal = Journal::at(&records(&host.layout));
-                if let Err(broken) = plan.run(&mut journal, report) {
+                let mut journal = journal(host, format!("resume workspace {id}"));
+                if let Err(broken) = plan.run(host, &mut journal, report) {
                     report.warn(&format!("workspace {id}: {broken}"));
                 } else if old_pid.is_some()
                     && old_pid == pid(host)
@@ -126,7 +200,6 @@ pub fn configure(host: &Host, report: &mut dyn Report) -> Result<(), Broken> {
             }
         }
     }
-    Ok(())
 }
 
 /// Files kept by a removal belong to root meanwhile (or to a number without a name, after one by
@@ -202,12 +275,17 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
         }
         fine
     };
+    let at_first_boot = services::remove_unit(host, unit::FIRST_BOOT);
+    note(at_first_boot.map(|_| ()).map_err(Into::into));
     note(sudoers::remove(host).map(|_| ()));
     note(files::remove(&layout.installinfo()).map(|_| ()));
     note(files::chown_file(&layout.proxy_conf(), Owner::ROOT));
     sweep(host);
     let mut unmade = true;
     if layout.is_live() {
+        if made_by_us(made, "user nxautomation") {
+            note(migrate::retire_nxautomation(host).map(|_| ()));
+        }
         if made_by_us(made, "user omsagent") {
             let user = accounts::remove_user(host, accounts::OMSAGENT);
             unmade &= note(user.map(|_| ()).map_err(Into::into));
@@ -219,11 +297,53 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
             }
         }
     }
+    note(files::remove_tree(&keep::folder(layout)).map(|_| ()));
     // An account that is in use stays, and with it the knowledge that it is ours.
     if unmade {
-        note(files::remove_tree(&records(layout)).map(|_| ()));
+        note(forget(&layout.records()));
     }
     files::remove_dir_if_empty(&layout.var());
+}
+
+/// Takes the records away, but for those of a run that goes on: the one that has the package manager
+/// take away what it installed, and puts the rest back itself. The receipt stays until all that it
+/// lists is gone.
+fn forget(records: &Path) -> Result<()> {
+    let runs = history::read(records).runs;
+    if runs.iter().any(history::Past::is_running) {
+        files::remove(&records.join("accounts"))?;
+        return files::remove_tree(&records.join("log")).map(|_| ());
+    }
+    let Ok(entries) = std::fs::read_dir(records) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name() != RECEIPT {
+            files::remove_tree(&entry.path())?;
+        }
+    }
+    files::remove_dir_if_empty(records);
+    Ok(())
+}
+
+/// Adds to the accounts that we made, or took over. True when one was new.
+pub(super) fn remember_made(layout: &Layout, records: &[String]) -> Result<bool> {
+    let before = made(layout)?;
+    let mut text = before.clone();
+    for record in records {
+        if !made_by_us(&text, record) {
+            text.push_str(record);
+            text.push('\n');
+        }
+    }
+    if text == before {
+        return Ok(false);
+    }
+    files::make_dir(&layout.records(), Look::owned(0o700, Owner::ROOT))?;
+    let look = Look::owned(0o600, Owner::ROOT);
+    files::write_atomic(&made_accounts(layout), text.as_bytes(), look)?;
+    Ok(true)
 }
 
 fn made_by_us(made: &str, line: &str) -> bool {
@@ -234,7 +354,6 @@ fn made_by_us(made: &str, line: &str) -> bool {
 struct EnsureAccount {
     host: Host,
     group: Option<&'static str>,
-    made: bool,
 }
 
 impl EnsureAccount {
@@ -242,7 +361,6 @@ impl EnsureAccount {
         EnsureAccount {
             host: host.clone(),
             group: Some(name),
-            made: false,
         }
     }
 
@@ -250,7 +368,6 @@ impl EnsureAccount {
         EnsureAccount {
             host: host.clone(),
             group: None,
-            made: false,
         }
     }
 
@@ -277,16 +394,18 @@ impl Step for EnsureAccount {
         })
     }
 
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        // One of that name that comes later will not be ours: the record goes with it.
+        let record = backups.snapshot(&made_accounts(&self.host.layout))?;
+        let account = match self.group {
+            Some(name) => Undo::NoGroup(name.into()),
+            None => Undo::NoUser(accounts::OMSAGENT.into()),
+        };
+        Ok(Undo::All(vec![record, account]))
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let path = made_accounts(&self.host.layout);
-        let mut text = made(&self.host.layout)?;
-        let record = self.record();
-        if !made_by_us(&text, &record) {
-            text.push_str(&record);
-            text.push('\n');
-            files::write_atomic(&path, text.as_bytes(), Look::owned(0o600, Owner::ROOT))?;
-        }
-        self.made = true;
+        remember_made(&self.host.layout, &[self.record()])?;
         match self.group {
             Some(name) => {
                 report.line(&format!("Creating {name} group ..."));
@@ -297,25 +416,6 @@ impl Step for EnsureAccount {
                 Ok(accounts::ensure_user(&self.host, &UserSpec::OMSAGENT).map(|_| ())?)
             }
         }
-    }
-
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        if !self.made {
-            return Ok(());
-        }
-        let _ = match self.group {
-            Some(name) => accounts::remove_group(&self.host, name)?,
-            None => accounts::remove_user(&self.host, accounts::OMSAGENT)?,
-        };
-        // One of that name that comes later will not be ours.
-        let record = self.record();
-        let text = made(&self.host.layout)?;
-        let kept: String = text
-            .split_inclusive('\n')
-            .filter(|line| line.trim_end() != record)
-            .collect();
-        let path = made_accounts(&self.host.layout);
-        files::write_atomic(&path, kept.as_bytes(), Look::owned(0o600, Owner::ROOT))
     }
 }
 
@@ -333,20 +433,22 @@ impl Step for OwnProxyConf {
     fn satisfied(&self) -> Result<bool> {
         use std::os::unix::fs::MetadataExt;
         let path = self.host.layout.proxy_conf();
-        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || m.uid() != 0))
+        // Without the account yet: what root has will be given.
+        let account = onboarding::service_owner(&self.host).map(|owner| owner.uid);
+        let right = |uid: u32| account.as_ref().map_or(uid != 0, |account| uid == *account);
+        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || right(m.uid())))
     }
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
         let owner = onboarding::service_owner(&self.host)?;
         files::chown_file(&self.host.layout.proxy_conf(), owner)
     }
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        files::chown_file(&self.host.layout.proxy_conf(), Owner::ROOT)
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::owner(&self.host.layout.proxy_conf()))
     }
 }
 
 struct AllowSudo {
     host: Host,
-    made: bool,
 }
 
 impl Step for AllowSudo {
@@ -357,17 +459,21 @@ impl Step for AllowSudo {
         // `visudo` decides what is in place; asking it is part of the work.
         Ok(false)
     }
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        if sudoers::is_installed(&self.host, &sudoers::rules())? {
+            return Ok(Undo::Nothing);
+        }
+        let mut undo = Vec::new();
+        for path in sudoers::holding_rules(&self.host)? {
+            undo.push(backups.snapshot(&path)?);
+        }
+        undo.push(Undo::NoSudoRules);
+        Ok(Undo::All(undo))
+    }
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let placed = sudoers::install(&self.host, &sudoers::rules())?;
-        self.made = placed.change.made();
         if let sudoers::Placement::Skipped(reason) = placed.placement {
             report.line(&format!("sudo rules not installed: {reason}"));
-        }
-        Ok(())
-    }
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        if self.made {
-            let _ = sudoers::remove(&self.host)?;
         }
         Ok(())
     }
@@ -377,14 +483,12 @@ impl Step for AllowSudo {
 /// (bundle.md 4.13; R32 of 7.2).
 struct InstallInfo {
     path: PathBuf,
-    inner: Option<WriteFile>,
 }
 
 impl InstallInfo {
     fn new(layout: &Layout) -> Self {
         InstallInfo {
             path: layout.installinfo(),
-            inner: None,
         }
     }
 
@@ -409,16 +513,10 @@ impl Step for InstallInfo {
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.0Z");
         let text = format!("{}\n{now}\n", Self::first_line());
-        let mut step = WriteFile::new(&self.path, text, Look::owned(0o644, Owner::ROOT));
-        let done = step.apply(report);
-        self.inner = Some(step);
-        done
+        WriteFile::new(&self.path, text, Look::owned(0o644, Owner::ROOT)).apply(report)
     }
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        match &mut self.inner {
-            Some(step) => step.undo(report),
-            None => Ok(()),
-        }
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        backups.snapshot(&self.path)
     }
 }
 
@@ -460,7 +558,7 @@ mod tests {
         let host = Host::detect(Layout::new(dir.path()));
         let report = &mut Kept::default();
         configure(&host, report).unwrap();
-        assert!(host.layout.installinfo().exists() && records(&host.layout).is_dir());
+        assert!(host.layout.installinfo().exists() && host.layout.records().is_dir());
         // A killed run's unfinished file, in a folder where every file is read.
         std::fs::write(
             dir.path()
@@ -470,5 +568,31 @@ mod tests {
         .unwrap();
         withdraw(&host, "", report);
         assert_eq!(listing(dir.path()), before, "{:?}", report.0);
+    }
+
+    #[test]
+    fn what_a_run_that_goes_on_has_kept_outlives_a_withdrawal() {
+        use crate::plan::journal::End;
+        let dir = tempfile::tempdir().unwrap();
+        let (records, file) = (dir.path().join("records"), dir.path().join("f"));
+        std::fs::create_dir(&records).unwrap();
+        std::fs::write(&file, "before").unwrap();
+        let mut journal = Journal::at(&records, crate::plan::testing::about("install"));
+        let mut backups = journal.backups();
+        let undo = backups.snapshot(&file).unwrap();
+        journal.begin(0, "f", &undo).unwrap();
+        std::fs::write(records.join("accounts"), "user omsagent\n").unwrap();
+        forget(&records).unwrap();
+        assert!(!records.join("accounts").exists());
+        let Undo::File {
+            before: Some(kept), ..
+        } = &undo
+        else {
+            panic!("{undo:?}")
+        };
+        assert_eq!(backups.body(kept).unwrap().as_slice(), b"before");
+        journal.finish(End::Complete, &backups);
+        forget(&records).unwrap();
+        assert!(!records.exists());
     }
 }

@@ -1,6 +1,7 @@
 //! `--remove` and `--purge` of the bundle and of OPT/bin/uninstall (bundle.md 2.5).
 
 use super::patience::patiently;
+use super::portable;
 use super::product;
 use super::release::PACKAGE;
 use crate::base::command::Command;
@@ -39,8 +40,13 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     let layout = &host.layout;
     files::remove(&layout.onboarding_file())?;
     let made = product::made(layout)?;
-    if let Some(manager) = host.packages {
-        remove_package(manager, depth, report)?;
+    let laid_down = portable::Receipt::load(layout)?.is_some();
+    match host.packages {
+        Some(manager) if !laid_down || ask(manager, PACKAGE)? != Known::Nothing => {
+            remove_package(manager, depth, report)?;
+        }
+        _ if laid_down => report.line(&format!("----- Removing package: {PACKAGE} -----")),
+        _ => report.line(&format!("Package {PACKAGE} is not installed.")),
     }
     let known = host
         .packages
@@ -59,7 +65,7 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
             }
         }
     }
-    Ok(())
+    portable::take_away(layout, depth)
 }
 
 /// Plain files of the package elsewhere, which nobody owns when an installation was killed before
@@ -93,7 +99,8 @@ fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report
         Depth::Purge => manager.purge(PACKAGE, output),
     })
     .with_context(|| format!("cannot remove package {PACKAGE}"))?;
-    if !outcome.ok() {
+    // Somebody else may have removed it while the lock was waited for.
+    if !outcome.ok() && ask(manager, PACKAGE)? != Known::Nothing {
         anyhow::bail!(
             "package {PACKAGE} could not be removed: {} said {} (status {})",
             manager.program(),

@@ -124,6 +124,8 @@ impl DebScript {
 pub enum RpmScript {
     /// After installation.
     Post,
+    /// After everything else of the run, the removal of an older version too.
+    Posttrans,
     /// After removal.
     Postun,
     /// Before installation.
@@ -345,7 +347,7 @@ impl Manifest {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub const SMALL: &str = r#"

@@ -7,6 +7,7 @@ pub mod contents;
 pub mod deb;
 pub mod manifest;
 pub mod md5;
+pub mod payload;
 pub mod rpm;
 pub mod version;
 
@@ -185,7 +186,7 @@ pub fn gunzip(bytes: &[u8], limit: usize) -> Result<Vec<u8>> {
 }
 
 /// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

@@ -1,24 +1,47 @@
-//! The journal: one JSON line before and one after each step, each on the disk before the next
-//! thing happens. It holds descriptions only, never file bodies or secrets.
+//! The journal: JSON lines that say which run does what, how each step would be taken back, and
+//! how the run ended. A step's line is on the disk before the step is applied. It holds
+//! descriptions only, never file bodies or secrets: those are [`super::backup`]'s.
 
 use super::State;
+use super::backup::Backups;
+use super::history::{self, Ended};
+use super::process::Process;
+use super::undo::Undo;
 use crate::base::files::{self, Look, Owner};
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Older runs are dropped when the file is larger than this.
+/// A file larger than this gives way to a new one, unless a run in it is unfinished.
 const KEEP: u64 = 256 << 10;
 
-/// Appends to `journal.jsonl` in a folder that is made when the first line is written.
-pub struct Journal {
-    dir: Option<PathBuf>,
-    run: String,
-    file: Option<File>,
-    made_dir: bool,
+/// The journal's name.
+pub(super) const NAME: &str = "journal.jsonl";
+/// The one before it.
+pub(super) const OLD: &str = "journal.old.jsonl";
+
+/// What the next run makes of a run that was cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutShort {
+    /// Its steps are taken back.
+    TakeBack,
+    /// It is done again, to its end, as long as the package is installed.
+    Complete,
+}
+
+/// What a run is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// In a few words: `onboard workspace X`.
+    pub what: String,
+    /// The version of the product that does it.
+    pub version: String,
+    /// What becomes of it when it is cut short.
+    pub cut_short: CutShort,
 }
 
 /// How a run ended.
@@ -28,107 +51,174 @@ pub enum End {
     Complete,
     /// Every applied step was taken back.
     TakenBack,
-    /// Some step could not be taken back.
+    /// Some step could not be taken back: the next run tries once more.
     LeftBehind,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: String,
-    run: &'a str,
-    event: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    what: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<State>,
+/// One line, written and read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Line {
+    pub time: String,
+    pub run: String,
+    pub event: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_short: Option<CutShort>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Kept as it is until it is needed: what a later release wrote must not make a line
+    /// unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Ended>,
+}
+
+impl Line {
+    fn of(run: &str, event: &str) -> Line {
+        Line {
+            time: jiff::Timestamp::now().to_string(),
+            run: run.to_owned(),
+            event: event.to_owned(),
+            step: None,
+            what: None,
+            version: None,
+            process: None,
+            cut_short: None,
+            state: None,
+            undo: None,
+            outcome: None,
+        }
+    }
+}
+
+/// Does a line have to be on the disk before anything else happens?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    Now,
+    /// With the next one that has to be.
+    Later,
+}
+
+/// One run's part of `journal.jsonl`, in a folder that is made when the first line is written.
+pub struct Journal {
+    records: PathBuf,
+    about: Run,
+    run: String,
+    process: Process,
+    file: Option<File>,
+    made_dir: bool,
 }
 
 impl Journal {
-    /// A journal in `dir`.
-    pub fn at(dir: &Path) -> Self {
+    /// A journal in the folder `records`.
+    pub fn at(records: &Path, about: Run) -> Self {
+        Journal::by(Process::own(), records, about)
+    }
+
+    /// As [`Journal::at`], for a process that need not be this one.
+    pub fn by(process: Process, records: &Path, about: Run) -> Self {
         Journal {
-            dir: Some(dir.to_owned()),
+            records: records.to_owned(),
+            about,
             run: uuid::Uuid::new_v4().simple().to_string(),
+            process,
             file: None,
             made_dir: false,
         }
     }
 
-    /// No journal: for plans that take the journal's own folder away.
-    pub fn none() -> Self {
-        Journal {
-            dir: None,
-            run: String::new(),
-            file: None,
-            made_dir: false,
+    /// Where this run keeps what it replaces.
+    pub fn backups(&self) -> Backups {
+        Backups::of(&self.records, &self.run)
+    }
+
+    /// Before anything else of the run, also before its first backup: was there a folder?
+    pub fn prepare(&mut self) {
+        if self.file.is_none() {
+            self.made_dir = !self.records.exists();
         }
     }
 
-    /// A step is about to be applied.
-    pub fn begin(&mut self, n: usize, what: &str) -> Result<()> {
-        self.write("begin", Some(n), Some(what), None)
+    /// A step is about to be applied; afterwards `undo` is on the disk.
+    pub fn begin(&mut self, n: usize, what: &str, undo: &Undo) -> Result<()> {
+        if self.file.is_none() {
+            self.file = Some(open(&self.records)?);
+            let mut line = Line::of(&self.run, "run");
+            line.what = Some(self.about.what.clone());
+            line.version = Some(self.about.version.clone());
+            line.cut_short = Some(self.about.cut_short);
+            line.process = Some(self.process.clone());
+            self.write(&line, Sync::Later)?;
+        }
+        let mut line = Line::of(&self.run, "begin");
+        line.step = Some(n);
+        line.what = Some(what.to_owned());
+        line.undo = Some(serde_json::to_value(undo)?);
+        self.write(&line, Sync::Now)
     }
 
-    /// A step was applied, or failed.
+    /// A step was applied, failed, or was taken back. The next line of weight brings it to the disk.
     pub fn end(&mut self, n: usize, state: State) -> Result<()> {
-        self.write("end", Some(n), None, Some(state))
-    }
-
-    /// A step is about to be taken back.
-    pub fn undoing(&mut self, n: usize, what: &str) {
-        let _ = self.write("undo", Some(n), Some(what), None);
+        let mut line = Line::of(&self.run, "end");
+        line.step = Some(n);
+        line.state = serde_json::to_value(state)?.as_str().map(str::to_owned);
+        self.write(&line, Sync::Later)
     }
 
     /// The run is over. A journal that never had a line stays unwritten; one that was begun by a
-    /// run of which nothing is left goes with it, so that the host is as before.
-    pub fn finish(&mut self, end: End) {
-        if self.file.is_none() {
-            return;
+    /// run of which nothing is left goes with it, so that the host is as before. What was kept goes
+    /// when that is on the disk; after [`End::LeftBehind`] it is still needed.
+    pub fn finish(&mut self, end: End, backups: &Backups) {
+        let mut written = true;
+        if self.file.is_some() {
+            let event = match end {
+                End::Complete => "complete",
+                End::TakenBack => "taken-back",
+                End::LeftBehind => "left-behind",
+            };
+            written = self.write(&Line::of(&self.run, event), Sync::Now).is_ok();
         }
-        let event = match end {
-            End::Complete => "complete",
-            End::TakenBack => "taken-back",
-            End::LeftBehind => "left-behind",
-        };
-        let _ = self.write(event, None, None, None);
-        if let (End::TakenBack, true, Some(dir)) = (end, self.made_dir, &self.dir) {
-            let _ = std::fs::remove_dir_all(dir);
+        if written && end != End::LeftBehind {
+            backups.discard();
+        }
+        if end == End::TakenBack && self.made_dir {
+            let _ = std::fs::remove_dir_all(&self.records);
         }
     }
 
-    fn write(
-        &mut self,
-        event: &str,
-        step: Option<usize>,
-        what: Option<&str>,
-        state: Option<State>,
-    ) -> Result<()> {
-        let Some(dir) = self.dir.clone() else {
+    fn write(&mut self, line: &Line, sync: Sync) -> Result<()> {
+        let Some(file) = &mut self.file else {
             return Ok(());
         };
-        if self.file.is_none() {
-            self.made_dir = !dir.exists();
-            self.file = Some(open(&dir)?);
-        }
-        let line = Line {
-            time: jiff::Timestamp::now().to_string(),
-            run: &self.run,
-            event,
-            step,
-            what,
-            state,
-        };
-        let mut text = serde_json::to_string(&line)?;
-        text.push('\n');
-        if let Some(file) = &mut self.file {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_data())
-                .with_context(|| format!("cannot write the journal in `{}`", dir.display()))?;
-        }
-        Ok(())
+        put(file, line, sync)
+            .with_context(|| format!("cannot write the journal in `{}`", self.records.display()))
     }
+}
+
+/// Writes down what became of an earlier run that was cut short.
+pub fn recovered(records: &Path, run: &str, ended: Ended) -> Result<()> {
+    let mut line = Line::of(run, "recovered");
+    line.outcome = Some(ended);
+    put(&mut open(records)?, &line, Sync::Now)
+}
+
+fn put(file: &mut File, line: &Line, sync: Sync) -> Result<()> {
+    let mut text = serde_json::to_string(line)?;
+    text.push('\n');
+    // One write: two processes of ours never mix their lines.
+    file.write_all(text.as_bytes())?;
+    if sync == Sync::Now {
+        file.sync_data()?;
+    }
+    Ok(())
 }
 
 fn open(dir: &Path) -> Result<File> {
@@ -137,11 +227,14 @@ fn open(dir: &Path) -> Result<File> {
         std::fs::create_dir_all(parent).with_context(what)?;
     }
     files::make_dir(dir, Look::owned(0o700, Owner::ROOT)).with_context(what)?;
-    let path = dir.join("journal.jsonl");
-    if std::fs::symlink_metadata(&path).is_ok_and(|m| m.len() > KEEP) {
-        std::fs::rename(&path, dir.join("journal.old.jsonl")).with_context(what)?;
+    let path = dir.join(NAME);
+    let is_large = std::fs::symlink_metadata(&path).is_ok_and(|m| m.len() > KEEP);
+    if is_large && !history::read(dir).runs.iter().any(history::Past::is_open) {
+        std::fs::rename(&path, dir.join(OLD)).with_context(what)?;
     }
-    let file = OpenOptions::new()
+    let is_new = !path.exists();
+    let mut file = OpenOptions::new()
+        .read(true)
         .append(true)
         .create(true)
         .mode(0o600)
@@ -151,18 +244,93 @@ fn open(dir: &Path) -> Result<File> {
     if !file.metadata().is_ok_and(|m| m.is_file()) {
         bail!("{}: `{}` is not a file", what(), path.display());
     }
+    drop_torn_end(&mut file).with_context(what)?;
+    if is_new {
+        files::sync_dir(dir);
+        dir.parent().map(files::sync_dir).unwrap_or_default();
+    }
     Ok(file)
+}
+
+/// A line that a power cut left without its end must not become the beginning of the next one.
+fn drop_torn_end(file: &mut File) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let size = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if size > 0 {
+        file.read_exact_at(&mut last, size - 1)?;
+    }
+    if last == [b'\n'] {
+        return Ok(());
+    }
+    let mut end = size;
+    while end > 0 {
+        file.read_exact_at(&mut last, end - 1)?;
+        if last == [b'\n'] {
+            break;
+        }
+        end -= 1;
+    }
+    file.set_len(end)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn about() -> Run {
+        Run {
+            what: "test".into(),
+            version: "1".into(),
+            cut_short: CutShort::TakeBack,
+        }
+    }
+
     #[test]
     fn a_planted_pipe_does_not_hold_us() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("journal.jsonl");
+        let path = dir.path().join(NAME);
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(Journal::at(dir.path()).begin(0, "one").is_err());
+        let mut journal = Journal::at(dir.path(), about());
+        assert!(journal.begin(0, "one", &Undo::Nothing).is_err());
+    }
+
+    #[test]
+    fn a_torn_line_is_cut_off_and_the_next_one_stands_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::at(dir.path(), about());
+        journal.begin(0, "one", &Undo::Nothing).unwrap();
+        let path = dir.path().join(NAME);
+        let whole = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{whole}{{\"time\":\"20")).unwrap();
+        assert!(history::read(dir.path()).is_sound, "torn is not garbage");
+        let mut second = Journal::at(dir.path(), about());
+        second.begin(0, "two", &Undo::Nothing).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 4);
+        assert!(text.starts_with(&whole));
+        let past = history::read(dir.path());
+        assert!(past.is_sound && past.runs.len() == 2);
+    }
+
+    #[test]
+    fn a_large_one_gives_way_unless_a_run_in_it_is_unfinished() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::at(dir.path(), about());
+        let long = "x".repeat(KEEP as usize);
+        journal.begin(0, &long, &Undo::Nothing).unwrap();
+        let again = |n| {
+            Journal::at(dir.path(), about())
+                .begin(n, "next", &Undo::Nothing)
+                .unwrap()
+        };
+        again(0);
+        assert!(!dir.path().join(OLD).exists());
+        for past in history::read(dir.path()).runs {
+            recovered(dir.path(), &past.id, Ended::TakenBack).unwrap();
+        }
+        again(0);
+        assert!(dir.path().join(OLD).exists());
+        assert_eq!(history::read(dir.path()).runs.len(), 3);
     }
 }

@@ -2,11 +2,13 @@
 //! that two waiters can never hold two different files of the same name.
 
 use crate::host::layout::Layout;
+use crate::host::packages::LOCK_HOLDER;
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Held until dropped.
@@ -24,6 +26,30 @@ impl HostLock {
 /// Where the file is: the first of these that exists. /run comes before the folders that everybody
 /// may write to, where any user could make the file first and keep it locked.
 const FOLDERS: [&str; 5] = ["/run", "/var/run", "/run/lock", "/var/lock", "/tmp"];
+
+/// How long locks are waited for when nobody says otherwise, and the longest time anybody may say.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+/// See [`PATIENCE`].
+pub const LONGEST: u64 = 86_400;
+
+static SECONDS: AtomicU64 = AtomicU64::new(PATIENCE.as_secs());
+
+/// How long this process waits for its own lock and for those of package managers.
+pub fn patience() -> Duration {
+    Duration::from_secs(SECONDS.load(Ordering::Relaxed))
+}
+
+/// `--lock-timeout`: sets that time for the whole process.
+pub fn be_patient(time: Duration) {
+    SECONDS.store(time.as_secs(), Ordering::Relaxed);
+}
+
+/// Reads seconds, `0` to [`LONGEST`].
+pub fn parse_patience(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let seconds = text.parse().ok().filter(|s| digits && *s <= LONGEST)?;
+    Some(Duration::from_secs(seconds))
+}
 
 /// Takes the lock, waiting up to `patience`; the message of a failure names the holder's pid.
 pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
@@ -65,7 +91,7 @@ pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
                 let _ = (&back).take(32).read_to_string(&mut holder);
                 let holder = holder.trim();
                 // A maintainer script below our own bundle works under the bundle's lock.
-                if holder.parse().is_ok_and(is_ancestor) {
+                if holder.parse().is_ok_and(is_ancestor) || is_told(holder) {
                     return Ok(HostLock { file: None });
                 }
                 if Instant::now() >= deadline {
@@ -80,6 +106,12 @@ pub fn take(layout: &Layout, patience: Duration) -> Result<HostLock> {
             }
         }
     }
+}
+
+/// In an image without /proc, what the package tool was told by the bundle that runs it.
+fn is_told(holder: &str) -> bool {
+    !std::path::Path::new("/proc/self").exists()
+        && std::env::var(LOCK_HOLDER).is_ok_and(|told| told == holder)
 }
 
 /// Is `pid` a parent, grandparent, ... of this process?
@@ -112,6 +144,23 @@ mod tests {
         assert!(is_ancestor(std::os::unix::process::parent_id()));
         assert!(!is_ancestor(std::process::id()));
         assert!(!take(&layout, Duration::ZERO).unwrap().is_parents());
+    }
+
+    #[test]
+    fn seconds_are_digits() {
+        assert_eq!(parse_patience("0"), Some(Duration::ZERO));
+        assert_eq!(parse_patience("86400"), Some(Duration::from_secs(LONGEST)));
+        for text in [
+            "",
+            "86401",
+            "-1",
+            "+1",
+            "1.5",
+            "1s",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(parse_patience(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,27 +1,23 @@
 //! Steps that any plan can use: folders, files, links. Steps about accounts, services and
 //! syslog stand with the plans that need them.
 
+use super::backup::Backups;
+use super::undo::Undo;
 use super::{Report, Step};
-use crate::base::files::{self, Look, Owner};
-use anyhow::{Context, Result, bail};
+use crate::base::files::{self, Look};
+use anyhow::Result;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Most that is kept of a replaced file for undo; ours are far smaller.
-const BACKUP_LIMIT: usize = 4 << 20;
+/// Most that is compared of a file that is there; ours are far smaller.
+const LIMIT: usize = 4 << 20;
 
 /// Makes a folder, or brings an existing one to the wanted mode and owner.
 pub struct MakeDir {
     path: PathBuf,
     look: Look,
     whole: bool,
-    before: Option<Before>,
-}
-
-enum Before {
-    Absent,
-    Dir { mode: u32, owner: Owner },
 }
 
 impl MakeDir {
@@ -31,7 +27,6 @@ impl MakeDir {
             path: path.into(),
             look,
             whole: false,
-            before: None,
         }
     }
 
@@ -68,46 +63,22 @@ impl Step for MakeDir {
         Ok(self.path.is_dir() && has_look(&self.path, self.look))
     }
 
-    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
-        self.before = Some(match std::fs::symlink_metadata(&self.path) {
-            Ok(m) if !m.is_dir() => {
-                bail!("`{}` is in the way: not a folder", self.path.display())
-            }
-            Ok(m) => Before::Dir {
-                mode: m.mode() & 0o7777,
-                owner: Owner {
-                    uid: m.uid(),
-                    gid: m.gid(),
-                },
-            },
-            Err(_) => Before::Absent,
-        });
-        files::make_dir(&self.path, self.look)
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Undo::folder(&self.path, self.whole)
     }
 
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        match self.before.take() {
-            Some(Before::Absent) if self.whole => files::remove_tree(&self.path).map(|_| ()),
-            Some(Before::Absent) => {
-                files::remove_dir_if_empty(&self.path);
-                Ok(())
-            }
-            Some(Before::Dir { mode, owner }) => {
-                files::make_dir(&self.path, Look::owned(mode, owner))
-            }
-            None => Ok(()),
-        }
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        files::make_dir(&self.path, self.look)
     }
 }
 
-/// Puts a file in place, or removes it when the content is `None`. Its content, and what it
-/// replaces, are wiped when the step is dropped: some are keys.
+/// Puts a file in place, or removes it when the content is `None`. Its content is
+/// wiped when the step is dropped: some are keys.
 pub struct WriteFile {
     path: PathBuf,
     content: Option<Zeroizing<Vec<u8>>>,
     look: Look,
     keep_existing: bool,
-    before: Option<Option<(Zeroizing<Vec<u8>>, Look)>>,
 }
 
 impl WriteFile {
@@ -118,7 +89,6 @@ impl WriteFile {
             content: Some(Zeroizing::new(content.into())),
             look,
             keep_existing: false,
-            before: None,
         }
     }
 
@@ -137,7 +107,6 @@ impl WriteFile {
             content: None,
             look: Look::mode(0o600),
             keep_existing: false,
-            before: None,
         }
     }
 }
@@ -155,7 +124,7 @@ impl Step for WriteFile {
         if self.keep_existing && std::fs::symlink_metadata(&self.path).is_ok() {
             return Ok(true);
         }
-        let there = files::read_no_follow(&self.path, BACKUP_LIMIT)?.map(Zeroizing::new);
+        let there = files::read_no_follow(&self.path, LIMIT)?.map(Zeroizing::new);
         Ok(match (&self.content, there) {
             (None, there) => there.is_none(),
             (Some(want), Some(have)) => *want == have && has_look(&self.path, self.look),
@@ -163,31 +132,14 @@ impl Step for WriteFile {
         })
     }
 
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        backups.snapshot(&self.path)
+    }
+
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
-        let before = match files::read_no_follow(&self.path, BACKUP_LIMIT)? {
-            None => None,
-            Some(bytes) => {
-                let m = std::fs::symlink_metadata(&self.path)
-                    .with_context(|| format!("cannot read `{}`", self.path.display()))?;
-                let owner = Owner {
-                    uid: m.uid(),
-                    gid: m.gid(),
-                };
-                Some((Zeroizing::new(bytes), Look::owned(m.mode() & 0o7777, owner)))
-            }
-        };
-        self.before = Some(before);
         match &self.content {
             Some(bytes) => files::write_atomic(&self.path, bytes, self.look),
             None => files::remove(&self.path).map(|_| ()),
-        }
-    }
-
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        match self.before.take() {
-            Some(Some((bytes, look))) => files::write_atomic(&self.path, &bytes, look),
-            Some(None) => files::remove(&self.path).map(|_| ()),
-            None => Ok(()),
         }
     }
 }
@@ -196,7 +148,6 @@ impl Step for WriteFile {
 pub struct MakeLink {
     link: PathBuf,
     target: PathBuf,
-    before: Option<Option<PathBuf>>,
 }
 
 impl MakeLink {
@@ -205,7 +156,6 @@ impl MakeLink {
         MakeLink {
             link: link.into(),
             target: target.into(),
-            before: None,
         }
     }
 }
@@ -219,46 +169,97 @@ impl Step for MakeLink {
         Ok(std::fs::read_link(&self.link).is_ok_and(|t| t == self.target))
     }
 
-    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
-        self.before = Some(std::fs::read_link(&self.link).ok());
-        files::make_link(&self.link, &self.target)
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::link(&self.link))
     }
 
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        match self.before.take() {
-            Some(Some(target)) => files::make_link(&self.link, &target),
-            Some(None) => files::remove(&self.link).map(|_| ()),
-            None => Ok(()),
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        files::make_link(&self.link, &self.target)
+    }
+}
+
+/// Gives a file or folder another name. A link at the old place is what somebody put there instead:
+/// it stays.
+pub struct MovePath {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl MovePath {
+    /// `from` -> `to`, on one file system. At `to` there is nothing, or an empty folder.
+    pub fn new(from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Self {
+        MovePath {
+            from: from.into(),
+            to: to.into(),
         }
+    }
+}
+
+impl Step for MovePath {
+    fn describe(&self) -> String {
+        format!("move {} to {}", self.from.display(), self.to.display())
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        Ok(std::fs::symlink_metadata(&self.from).map_or(true, |m| m.is_symlink()))
+    }
+
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Moved {
+            from: self.from.clone(),
+            to: self.to.clone(),
+        })
+    }
+
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        files::move_to(&self.from, &self.to)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Kept;
+    use super::super::testing::{applied, host_at};
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
-    fn cycle(step: &mut dyn Step) {
-        let report = &mut Kept::default();
+    fn cycle(step: &mut dyn Step, root: &Path) {
         assert!(!step.satisfied().unwrap());
-        step.apply(report).unwrap();
+        let done = applied(step, &root.join("records"));
+        done.result.as_ref().unwrap();
         assert!(step.satisfied().unwrap());
-        step.undo(report).unwrap();
+        done.take_back(&host_at(root));
         assert!(!step.satisfied().unwrap());
     }
 
     #[test]
-    fn each_step_takes_itself_back() {
+    fn each_step_is_taken_back() {
         let dir = tempfile::tempdir().unwrap();
         let at = |n: &str| dir.path().join(n);
         std::fs::write(at("old"), "old").unwrap();
-        cycle(&mut MakeDir::new(at("d"), Look::mode(0o750)));
-        cycle(&mut WriteFile::new(at("f"), "x", Look::mode(0o640)));
-        cycle(&mut WriteFile::new(at("old"), "new", Look::mode(0o640)));
-        cycle(&mut WriteFile::remove(at("old")));
-        cycle(&mut MakeLink::new(at("l"), at("old")));
+        std::fs::set_permissions(at("old"), PermissionsExt::from_mode(0o604)).unwrap();
+        let root = dir.path();
+        cycle(&mut MakeDir::new(at("d"), Look::mode(0o750)), root);
+        cycle(&mut WriteFile::new(at("f"), "x", Look::mode(0o640)), root);
+        let mut step = WriteFile::new(at("old"), "new", Look::mode(0o640));
+        cycle(&mut step, root);
+        cycle(
+            &mut WriteFile::new(at("old"), "old", Look::mode(0o640)),
+            root,
+        );
+        cycle(&mut WriteFile::remove(at("old")), root);
+        cycle(&mut MakeLink::new(at("l"), at("old")), root);
+        std::os::unix::fs::symlink("/elsewhere", at("m")).unwrap();
+        cycle(&mut MakeLink::new(at("m"), at("old")), root);
+        assert_eq!(
+            std::fs::read_link(at("m")).unwrap(),
+            Path::new("/elsewhere")
+        );
+        cycle(&mut MovePath::new(at("old"), at("moved")), root);
         assert_eq!(std::fs::read(at("old")).unwrap(), b"old");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let mode = std::fs::metadata(at("old")).unwrap().mode() & 0o7777;
+        assert_eq!(mode, 0o604);
+        assert_eq!(std::fs::read_dir(at("records")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 
     #[test]
@@ -273,25 +274,41 @@ mod tests {
     }
 
     #[test]
+    fn a_move_replaces_an_empty_folder_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = &mut super::super::testing::Kept::default();
+        let at = |n: &str| dir.path().join(n);
+        std::fs::create_dir_all(at("from/below")).unwrap();
+        std::fs::create_dir_all(at("full/other")).unwrap();
+        std::fs::create_dir(at("empty")).unwrap();
+        assert!(MovePath::new(at("from"), at("full")).apply(report).is_err());
+        let mut step = MovePath::new(at("from"), at("empty"));
+        step.apply(report).unwrap();
+        assert!(at("empty/below").is_dir() && step.satisfied().unwrap());
+        std::os::unix::fs::symlink("/etc", at("from")).unwrap();
+        assert!(MovePath::new(at("from"), at("new")).satisfied().unwrap());
+    }
+
+    #[test]
     fn a_folder_of_ours_goes_with_what_came_into_it() {
         let dir = tempfile::tempdir().unwrap();
-        let report = &mut Kept::default();
+        let (host, records) = (host_at(dir.path()), dir.path().join("records"));
         let path = dir.path().join("d");
-        let mut step = MakeDir::ours(&path, Look::mode(0o750));
-        step.apply(report).unwrap();
+        let done = applied(&mut MakeDir::ours(&path, Look::mode(0o750)), &records);
         std::fs::write(path.join("log"), "x").unwrap();
-        step.undo(report).unwrap();
+        done.take_back(&host);
         assert!(!path.exists());
-        // One that was there stays, with what is in it.
+        // One that was there stays, with what is in it, and gets its mode back.
         std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o705)).unwrap();
         std::fs::write(path.join("log"), "x").unwrap();
-        let mut step = MakeDir::ours(&path, Look::mode(0o711));
-        step.apply(report).unwrap();
-        step.undo(report).unwrap();
+        let done = applied(&mut MakeDir::ours(&path, Look::mode(0o711)), &records);
+        done.take_back(&host);
         assert!(path.join("log").exists());
-        // A file of that name is an error, and not touched.
-        let mut step = MakeDir::new(path.join("log"), Look::mode(0o711));
-        assert!(step.apply(report).is_err());
-        step.undo(report).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o705);
+        // A file of that name is an error before anything is touched.
+        let step = MakeDir::new(path.join("log"), Look::mode(0o711));
+        assert!(step.before(&mut Backups::of(&records, "run")).is_err());
+        assert!(path.join("log").is_file());
     }
 }

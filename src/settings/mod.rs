@@ -1,5 +1,6 @@
 //! Floor 2: every file format we read or write.
 
+pub mod flat_conf;
 pub mod fluent;
 pub mod installinfo;
 pub mod omiserver;

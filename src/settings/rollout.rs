@@ -51,6 +51,9 @@ pub const KEYS: &[Key] = &[
     ("ca_file", "--ca-file", Kind::Path),
     ("force", "--force", Kind::Flag),
     ("dry_run", "--dry-run", Kind::Flag),
+    ("lock_timeout", "--lock-timeout", Kind::Number),
+    ("portable", "--portable", Kind::Flag),
+    ("root", "--root", Kind::Path),
     ("no_digest", "--noDigest", Kind::Flag),
     ("restart_deps", "--restart-deps", Kind::Flag),
     (

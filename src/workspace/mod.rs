@@ -4,6 +4,7 @@ pub mod exchange;
 pub mod forwarding;
 pub mod identity;
 pub mod listing;
+pub mod migrate;
 pub mod onboarding;
 pub mod port;
 pub mod pseudo;

@@ -11,7 +11,9 @@ use crate::base::files::{self, Look, Owner};
 use crate::base::ids::{AgentGuid, WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
 use crate::host::{Host, accounts, logrotate, services, unit};
+use crate::plan::backup::Backups;
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
+use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use crate::settings;
 use crate::settings::omsadmin::OmsAdmin;
@@ -127,6 +129,7 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
 /// The whole onboarding. `version` is the agent's `a.b.c-d`.
 pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Plan> {
     let owner = service_owner(host)?;
+    super::migrate::clear_empty_conf(&host.layout);
     let id = request.id.clone();
     let ca = match &request.ca_file {
         None => None,
@@ -137,7 +140,7 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
     };
     let mut plan = Plan::new();
     let news = AgentNews::default();
-    plan.push(KeepRunning::new(host, &id, &news));
+    plan.push(KeepRunning::new(host, &id));
     let asked: Rc<RefCell<Option<Asked>>> = Rc::default();
     plan.push(Register {
         host: host.clone(),
@@ -152,7 +155,6 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         owner,
         asked,
         news: news.clone(),
-        written: Vec::new(),
     });
     let mut read_by_agent = |step| plan.push(ReadByAgent::new(step, &news));
     if let Some(line) = &request.proxy {
@@ -189,7 +191,7 @@ pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
     let owner = service_owner(host)?;
     let mut plan = Plan::new();
     let news = AgentNews::default();
-    plan.push(KeepRunning::new(host, id, &news));
+    plan.push(KeepRunning::new(host, id));
     push_folders(&mut plan, host, id, owner);
     // A run that was killed may have made some of them.
     let first = primary(&host.layout);
@@ -291,6 +293,11 @@ impl Step for Register {
         Ok(false)
     }
 
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        // The service keeps its registration; a repeated onboarding is welcome there.
+        Ok(Undo::Nothing)
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let layout = &self.host.layout;
         let known = is_onboarded(layout, &self.request.id)
@@ -357,12 +364,6 @@ impl Step for Register {
         service::say_who_starts_it(&self.host, &self.request.id, report);
         Ok(())
     }
-
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        // The service keeps its registration; a repeated onboarding is welcome there.
-        *self.asked.borrow_mut() = None;
-        Ok(())
-    }
 }
 
 impl Register {
@@ -383,7 +384,6 @@ struct WriteIdentity {
     owner: Owner,
     asked: Rc<RefCell<Option<Asked>>>,
     news: AgentNews,
-    written: Vec<ReadByAgent<WriteFile>>,
 }
 
 impl Step for WriteIdentity {
@@ -400,6 +400,13 @@ impl Step for WriteIdentity {
         Ok(false)
     }
 
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        let paths = self.host.layout.workspace(&self.request.id);
+        let files = [paths.key(), paths.cert(), paths.omsadmin_conf()];
+        let files = files.iter().map(|path| backups.snapshot(path));
+        Ok(Undo::All(files.collect::<Result<_>>()?))
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let asked = self.asked.borrow();
         let asked = asked.as_ref().context("the service was not asked")?;
@@ -414,18 +421,10 @@ impl Step for WriteIdentity {
             WriteFile::new(paths.cert(), identity.cert_pem.as_str(), secret),
             WriteFile::new(paths.omsadmin_conf(), conf, plain),
         ] {
-            self.written.push(ReadByAgent::new(step, &self.news));
-            let last = self.written.last_mut().context("just pushed")?;
-            if !last.satisfied()? {
-                last.apply(report)?;
+            let mut step = ReadByAgent::new(step, &self.news);
+            if !step.satisfied()? {
+                step.apply(report)?;
             }
-        }
-        Ok(())
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        while let Some(mut step) = self.written.pop() {
-            step.undo(report)?;
         }
         Ok(())
     }

@@ -192,15 +192,20 @@ mod tests {
         (dir, host)
     }
 
-    fn run(plan: Plan, dir: &tempfile::TempDir) {
-        let mut journal = Journal::at(&dir.path().join("records"));
-        plan.run(&mut journal, &mut Kept::default()).unwrap();
+    fn run(host: &Host, plan: Plan, dir: &tempfile::TempDir) {
+        let about = crate::plan::testing::about("test");
+        let mut journal = Journal::at(&dir.path().join("records"), about);
+        plan.run(host, &mut journal, &mut Kept::default()).unwrap();
     }
 
     #[test]
     fn lad_has_settings_and_a_marker_and_no_key() {
         let (dir, host) = host();
-        run(lad(&host, "example.test", Some("None")).unwrap(), &dir);
+        run(
+            &host,
+            lad(&host, "example.test", Some("None")).unwrap(),
+            &dir,
+        );
         let paths = host.layout.workspace(&WorkspaceName::lad());
         let text = std::fs::read_to_string(paths.omsadmin_conf()).unwrap();
         assert!(text.starts_with(
@@ -229,7 +234,7 @@ mod tests {
         let said = &mut Kept::default();
         let made = scom(&host, said).unwrap();
         assert!(made.restart_omi);
-        run(made.plan, &dir);
+        run(&host, made.plan, &dir);
         assert_eq!(
             said.0,
             [
@@ -250,7 +255,7 @@ mod tests {
         let said = &mut Kept::default();
         let again = scom(&host, said).unwrap();
         assert!(!again.restart_omi);
-        run(again.plan, &dir);
+        run(&host, again.plan, &dir);
         assert_eq!(said.0, ["info\tPort 1270 already open"]);
         assert_eq!(std::fs::read(paths.scom_cert()).unwrap(), cert);
     }

@@ -6,10 +6,14 @@ use crate::base::ids::WorkspaceId;
 use crate::host::services::{ServiceError, ServiceManager};
 use crate::host::syslog::{self, SyslogError};
 use crate::host::{Host, accounts, services, unit};
+use crate::plan::backup::Backups;
+use crate::plan::process::Process;
 use crate::plan::steps::{MakeLink, WriteFile};
+use crate::plan::undo::{Undo, UnitBefore};
 use crate::plan::{Report, Step};
 use anyhow::{Context, Result};
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// `OPT/bin/omsagent-<WS>`: the process name by which administrators know the workspace.
@@ -30,11 +34,11 @@ impl Step for ServiceLink {
     fn satisfied(&self) -> Result<bool> {
         self.0.satisfied()
     }
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        self.0.before(backups)
+    }
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         self.0.apply(report)
-    }
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        self.0.undo(report)
     }
 }
 
@@ -43,8 +47,6 @@ impl Step for ServiceLink {
 pub struct AgentNews {
     /// Something that it reads when it starts is another than before.
     stale: Rc<Cell<bool>>,
-    /// It was started or restarted.
-    restarted: Rc<Cell<bool>>,
 }
 
 /// A step whose result the agent reads when it starts.
@@ -70,30 +72,28 @@ impl<S: Step> Step for ReadByAgent<S> {
     fn satisfied(&self) -> Result<bool> {
         self.step.satisfied()
     }
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        self.step.before(backups)
+    }
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         self.news.stale.set(true);
         self.step.apply(report)
     }
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        self.step.undo(report)
-    }
 }
 
-/// Changes nothing itself. Stands first in its plan, so that its undo comes last: an agent that
+/// Changes nothing itself. Stands first in its plan, so that it is taken back last: an agent that
 /// ran before the plan runs again, with everything that the other steps have put back.
 pub struct KeepRunning {
     host: Host,
     id: WorkspaceId,
-    news: AgentNews,
 }
 
 impl KeepRunning {
     /// The agent of one workspace.
-    pub fn new(host: &Host, id: &WorkspaceId, news: &AgentNews) -> Self {
+    pub fn new(host: &Host, id: &WorkspaceId) -> Self {
         KeepRunning {
             host: host.clone(),
             id: id.clone(),
-            news: news.clone(),
         }
     }
 }
@@ -105,13 +105,18 @@ impl Step for KeepRunning {
     fn satisfied(&self) -> Result<bool> {
         Ok(!is_active(&self.host, &self.id))
     }
-    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
-        Ok(())
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        let name = unit::name(&self.id);
+        let pid = services::main_pid(&self.host, &name)?;
+        // It may be starting again just now: then no process is the one that was there.
+        let process = pid.and_then(Process::of).unwrap_or(Process {
+            pid: 0,
+            start: 0,
+            boot: String::new(),
+        });
+        Ok(Undo::Running { name, process })
     }
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        if self.news.restarted.get() || !is_active(&self.host, &self.id) {
-            let _ = services::restart(&self.host, &unit::name(&self.id))?;
-        }
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
         Ok(())
     }
 }
@@ -140,14 +145,6 @@ pub struct RunService {
     id: WorkspaceId,
     marker: WriteFile,
     news: AgentNews,
-    before: Option<Before>,
-}
-
-/// The service as it was.
-struct Before {
-    unit: Option<String>,
-    enabled: bool,
-    active: bool,
 }
 
 impl RunService {
@@ -163,12 +160,15 @@ impl RunService {
             id: id.clone(),
             marker,
             news: news.clone(),
-            before: None,
         }
     }
 
     fn unit(&self) -> String {
         unit::name(&self.id)
+    }
+
+    fn unit_path(&self) -> PathBuf {
+        services::placed_path(&self.host, &self.unit())
     }
 
     fn unit_text(&self) -> Result<Option<String>> {
@@ -192,45 +192,32 @@ impl Step for RunService {
             && is_active(&self.host, &self.id))
     }
 
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        let name = self.unit();
+        let before = match self.unit_text()? {
+            None => None,
+            Some(_) => Some(UnitBefore {
+                file: Box::new(backups.snapshot(&self.unit_path())?),
+                enabled: services::is_enabled(&self.host, &name)?,
+                active: is_active(&self.host, &self.id),
+            }),
+        };
+        let unit = Undo::Unit { name, before };
+        Ok(Undo::All(vec![unit, self.marker.before(backups)?]))
+    }
+
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let unit = self.unit();
         report.line(&format!(
             "INFO:  Configuring OMS agent service {} ...",
             self.id
         ));
-        self.before = Some(Before {
-            unit: self.unit_text()?,
-            enabled: services::is_enabled(&self.host, &unit)?,
-            active: is_active(&self.host, &self.id),
-        });
         let _ = services::install_unit(&self.host, &unit, &unit::text(&self.id))?;
         let _ = services::enable(&self.host, &unit)?;
         self.marker.apply(report)?;
-        self.news.restarted.set(true);
         services::restart(&self.host, &unit)
             .map(|_| ())
             .with_context(|| self.why_not())
-    }
-
-    fn undo(&mut self, report: &mut dyn Report) -> Result<()> {
-        let Some(before) = self.before.take() else {
-            return Ok(());
-        };
-        self.marker.undo(report)?;
-        let unit = self.unit();
-        let Some(text) = before.unit else {
-            let _ = services::remove_unit(&self.host, &unit)?;
-            return Ok(());
-        };
-        let _ = services::install_unit(&self.host, &unit, &text)?;
-        if !before.enabled {
-            let _ = services::disable(&self.host, &unit)?;
-        }
-        // One that ran is KeepRunning's, once its files are back.
-        if !before.active {
-            let _ = services::stop(&self.host, &unit)?;
-        }
-        Ok(())
     }
 }
 
@@ -266,7 +253,6 @@ pub struct ForwardSyslog {
     host: Host,
     id: WorkspaceId,
     port: u16,
-    before: Option<syslog::Snapshot>,
 }
 
 impl ForwardSyslog {
@@ -276,7 +262,6 @@ impl ForwardSyslog {
             host: host.clone(),
             id: id.clone(),
             port,
-            before: None,
         }
     }
 }
@@ -298,10 +283,20 @@ impl Step for ForwardSyslog {
             return Ok(true);
         }
         let selection = forwarding::selection(&self.host.layout, &self.id)?;
-        match syslog::is_configured(&self.host, &self.id, self.port, &selection) {
+        match syslog::would_change(&self.host, &self.id, self.port, &selection) {
             Err(SyslogError::NoSource(_)) => Ok(false),
-            answer => Ok(answer?),
+            paths => Ok(paths?.is_empty()),
         }
+    }
+
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        let selection = forwarding::selection(&self.host.layout, &self.id)?;
+        let paths = match syslog::would_change(&self.host, &self.id, self.port, &selection) {
+            Err(SyslogError::NoSource(_)) => return Ok(Undo::Nothing),
+            paths => paths?,
+        };
+        let files = paths.iter().map(|path| backups.snapshot(path));
+        Ok(Undo::Syslog(files.collect::<Result<_>>()?))
     }
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
@@ -309,9 +304,8 @@ impl Step for ForwardSyslog {
             return Ok(());
         };
         report.line(&format!("Configuring {} for OMS logging", daemon.name()));
-        self.before = Some(syslog::snapshot(&self.host)?);
         let wanted = forwarding::selection(&self.host.layout, &self.id)?;
-        match syslog::configure(&self.host, &self.id, self.port, &wanted) {
+        match syslog::configure_keeping(&self.host, &self.id, self.port, &wanted) {
             // Somebody else's mistake must not keep the workspace from being onboarded.
             Err(e @ (SyslogError::BrokenBefore { .. } | SyslogError::NoSource(_))) => {
                 report.warn(&format!(
@@ -334,22 +328,13 @@ impl Step for ForwardSyslog {
             }
         }
     }
-
-    fn undo(&mut self, _: &mut dyn Report) -> Result<()> {
-        if let Some(before) = self.before.take()
-            && before.restore()?.made()
-        {
-            let _ = services::restart_syslog(&self.host)?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::layout::Layout;
-    use crate::plan::testing::Kept;
+    use crate::plan::testing::{Kept, applied};
 
     const ID: &str = "11111111-2222-3333-4444-555555555555";
 
@@ -368,18 +353,17 @@ mod tests {
     #[test]
     fn a_unit_that_was_there_comes_back_and_a_new_one_goes() {
         let (_dir, host, id) = host();
-        let report = &mut Kept::default();
+        let records = host.layout.path("/records");
         let path = services::unit_dir(&host.layout).join(unit::name(&id));
         let mut step = RunService::new(&host, &id, &AgentNews::default());
-        step.apply(report).unwrap();
-        step.undo(report).unwrap();
+        applied(&mut step, &records).take_back(&host);
         assert!(!path.exists());
         std::fs::write(&path, "an older one\n").unwrap();
         let mut step = RunService::new(&host, &id, &AgentNews::default());
         assert!(!step.satisfied().unwrap());
-        step.apply(report).unwrap();
+        let done = applied(&mut step, &records);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), unit::text(&id));
-        step.undo(report).unwrap();
+        done.take_back(&host);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "an older one\n");
         assert!(!services::is_enabled(&host, &unit::name(&id)).unwrap());
         let marker = host.layout.workspace(&id).service_registered();
@@ -389,20 +373,19 @@ mod tests {
     #[test]
     fn forwarding_that_was_there_comes_back() {
         let (dir, host, id) = host();
-        let report = &mut Kept::default();
+        let records = host.layout.path("/records");
         let path = dir.path().join("etc/rsyslog.d/95-omsagent.conf");
         let edited =
             format!("# OMS Syslog collection for workspace {ID}\nkern.emerg\t@127.0.0.1:25300\n");
         std::fs::write(&path, &edited).unwrap();
-        let mut step = ForwardSyslog::new(&host, &id, 25224);
-        step.apply(report).unwrap();
+        let done = applied(&mut ForwardSyslog::new(&host, &id, 25224), &records);
         assert!(std::fs::read_to_string(&path).unwrap().contains(":25224"));
-        step.undo(report).unwrap();
+        done.take_back(&host);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), edited);
         std::fs::remove_file(&path).unwrap();
-        let mut step = ForwardSyslog::new(&host, &id, 25224);
-        step.apply(report).unwrap();
-        step.undo(report).unwrap();
+        let done = applied(&mut ForwardSyslog::new(&host, &id, 25224), &records);
+        assert!(path.exists());
+        done.take_back(&host);
         assert!(!path.exists());
     }
 

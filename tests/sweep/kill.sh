@@ -3,7 +3,8 @@
 # state. One case is one instance. Commands: install, onboard, upgrade, remove, purge. Processes: the bundle's program, dpkg or
 # rpm, the package's scripts. Calls: every rename, unlink, mkdir, link, fsync, chown, chmod and creating open that the process does.
 # Faults: kill -9 at the call; ENOSPC or EIO from it.  Without MINUTES every case; else a random choice for that long, once
-# the clean runs are known.
+# the clean runs are known. EVERY=k: of each command, process, fault and call the k-th, 2k-th ... and the first, and every kill of our
+# own processes at a line of the journal, in that order until MINUTES are over.
 #   COMMANDS="install purge" PROCESSES="bundle" FAULTS="kill" limit it; SEED=n repeats a choice; LIST=1 only counts;
 #   CASE="install bundle kill 1 rename 3" is one case with its output.
 . "$(dirname "$(readlink -f "$0")")/../system/lib.sh"
@@ -130,14 +131,18 @@ if [ -n "${CASE:-}" ]; then
     processes=${one_case[1]}; survey "${one_case[0]}" >/dev/null
     one "${one_case[@]}"; PASSED=$((tried - bad)) FAILED=$bad; exit 0
 fi
-for c in $commands; do survey "$c"; done >"$logs/cases"
-total=$(wc -l <"$logs/cases")
+for c in $commands; do survey "$c"; done >"$logs/all"
+total=$(wc -l <"$logs/all")
+if [ -n "${EVERY:-}" ]; then
+    # The journal's lines are what our processes fsync most.
+    awk -v k="$EVERY" '{ g = $1 $2 $3 $5; n[g]++ } $2 != "packages" && $3 == "kill" && $5 ~ /sync$/ || n[g] % k == 1 || k == 1' "$logs/all" >"$logs/cases"
+else cp "$logs/all" "$logs/cases"; fi
 [ -z "${LIST:-}" ] || { cut -d' ' -f1-3 "$logs/cases" | sort | uniq -c; echo "$ROOT: $total cases"; PASSED=1; exit 0; }
 deadline=$((SECONDS + minutes * 60))
 while read -r -a the <&3; do
     [ "$minutes" = 0 ] || [ $SECONDS -lt $deadline ] || break
     one "${the[@]}"
-done 3< <(if [ "$minutes" = 0 ]; then cat "$logs/cases"; else shuf --random-source=<(openssl enc -aes-256-ctr -pass "pass:$SEED" -nosalt </dev/zero 2>/dev/null) "$logs/cases"; fi)
+done 3< <(if [ "$minutes" = 0 ] || [ -n "${EVERY:-}" ]; then cat "$logs/cases"; else shuf --random-source=<(openssl enc -aes-256-ctr -pass "pass:$SEED" -nosalt </dev/zero 2>/dev/null) "$logs/cases"; fi)
 PASSED=$((tried - bad)) FAILED=$bad
 echo "sweep kill $ROOT: $tried of $total cases tried, $bad failed (seed $SEED)"
 exit 0

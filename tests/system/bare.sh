@@ -1,6 +1,6 @@
 #!/bin/bash
 # bare   a root with nothing in it but busybox and dpkg (and what dpkg itself is linked to or depends on): the static bundle
-# runs there, extracts, and installs. Without dpkg it says so (66).
+# runs there, extracts, and installs. Without dpkg, where there is nothing but busybox, it lays its files down itself.
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 R=$WORK/root
 
@@ -58,14 +58,19 @@ install() {
     in_root 'grep -q ^omsagent: /etc/passwd && grep -q ^omiusers: /etc/group && sh /opt/microsoft/omsagent/bin/omsadmin.sh -l | grep "No Workspace"'
 }
 purge() { exits 0 in_root 'sh ./b.sh --purge'; as_before; }
-no_package_manager() {
-    local mode
+without_dpkg() {
     mkdir "$WORK/hidden"; mv "$R"/usr/bin/dpkg* "$WORK/hidden/"
-    for mode in --upgrade --install --purge --help; do
-        exits 66 in_root "sh ./b.sh $mode"
-        said 'does not have a supported package manager' "$OUT.err"
-    done
+    exits 0 in_root 'sh ./b.sh --help'
+    exits 0 in_root 'sh ./b.sh --install'
+    said 'Neither dpkg nor rpm is here'
+    in_root 'grep -q ^omsagent: /etc/passwd && /usr/bin/omsagent --version && sh /opt/microsoft/omsagent/bin/omsadmin.sh -l | grep "No Workspace"'
+    exits 0 in_root 'sh ./b.sh --version-check'; said '^omsagent +2\.0\.0\.1'
+    exits 0 in_root 'sh ./b.sh --upgrade --detailed-exitcode'
+    exits 0 in_root 'sh /opt/microsoft/omsagent/bin/uninstall'
+    no in_root 'grep ^omsagent: /etc/passwd || ls /opt/microsoft'
+    exits 0 in_root 'sh ./b.sh --purge'
     mv "$WORK/hidden"/* "$R/usr/bin/"
+    as_before
 }
 
 ROOT=busybox+dpkg
@@ -77,4 +82,4 @@ case_ '--extract' extract
 before
 case_ '--install, where nothing makes accounts but the product itself' install
 case_ '--purge' purge
-case_ 'neither dpkg nor rpm: 66' no_package_manager
+case_ 'nothing but busybox: laid down, removed, purged by our own code' without_dpkg

@@ -77,6 +77,29 @@ new_settings_reach_the_agent() {
     [ "$before" != "$after" ] || wrong 'the agent was not restarted'
 }
 
+# Killed while the agent starts with a new certificate: the next command that changes the host takes all of it back.
+killed_onboarding_is_taken_back() {
+    sh_ $name "ln -sfn /nowhere $ETC/conf"
+    state >"$WORK/s1"
+    sh_ $name "sed -i.was 's/^AGENT_GUID=.*/AGENT_GUID=/' $ETC/$WS/conf/omsadmin.conf"
+    sh_ $name 'mkdir -p "/etc/systemd/system/$1.d" && printf "[Service]\nExecStartPre=+/bin/sleep 20\n" >"/etc/systemd/system/$1.d/slow.conf" && systemctl daemon-reload' "$UNIT"
+    sh_ $name 'key=$(cat /mnt/k/key); /opt/microsoft/omsagent/bin/omsadmin.sh -w "$1" -s "$key" -d "$2" --ca-file /mnt/k/ca.pem >/run/o 2>&1 & p=$!
+        for i in $(seq 1 200); do grep -q "\"what\":\"install, enable and start" /var/lib/omsagent/journal.jsonl && [ "$(systemctl is-active "$3")" = activating ] && break; sleep 0.1; done
+        kill -KILL $p $(pgrep -f "^[^ ]*omsagent admin") 2>/dev/null; true' "$WS" "$DOMAIN" "$UNIT"
+    sh_ $name 'rm -rf "/etc/systemd/system/$1.d"; systemctl daemon-reload' "$UNIT"
+    exits 0 sh_ $name '/opt/microsoft/omsagent/bin/omsagent history'; said 'not finished .* onboard workspace'
+    # The key that was replaced is kept for root alone, and not in the journal.
+    sh_ $name 'grep -rlq "PRIVATE KEY" /var/lib/omsagent/undo && [ -z "$(find /var/lib/omsagent/undo -perm /077)" ] && ! grep -q "PRIVATE KEY" /var/lib/omsagent/journal.jsonl'
+    exits 0 admin $name -l; unsaid 'did not finish'
+    exits 0 sh_ $name "/opt/microsoft/omsagent/bin/service_control start $WS"; said 'onboard workspace .* did not finish; taken back'
+    unsaid 'not taken back|panicked'
+    sh_ $name "cd $ETC/$WS/conf && chown --reference=omsadmin.conf omsadmin.conf.was && mv omsadmin.conf.was omsadmin.conf"
+    state >"$WORK/s2"; same_file "$WORK/s1" "$WORK/s2"
+    sh_ $name "systemctl is-active $UNIT; test ! -e /var/lib/omsagent/undo"
+    exits 0 sh_ $name '/opt/microsoft/omsagent/bin/omsagent history'; said 'taken back .* onboard workspace'; unsaid 'not finished'
+    sh_ $name "ln -sfn $ETC/$WS/conf $ETC/conf"
+}
+
 # The service account plants links where root reads; nothing of them comes out.
 planted_links() {
     local as='runuser -u omsagent --'
@@ -149,6 +172,7 @@ case_ 'an agent that does not start: nothing is left of the onboarding' start_fa
 case_ 'onboarding works after that' onboards
 case_ 'a failed re-onboarding: the old certificate is back, the agent runs' failed_start_keeps_the_old_pair
 case_ 'a syslog daemon that does not restart: the old forwarding is back' failed_syslog_restart_keeps_the_forwarding
+case_ 'a killed re-onboarding: the next command puts everything back' killed_onboarding_is_taken_back
 case_ 'new settings restart the agent, the same ones do not' new_settings_reach_the_agent
 case_ 'links planted by the service account lead nowhere' planted_links
 case_ 'a package upgrade restarts the agent once' upgrade_restarts_once

@@ -4,17 +4,15 @@ mod proxy;
 mod words;
 mod work;
 
+use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::plan::lock;
+use crate::install::recovery::{self, Purpose};
 use crate::{err, out};
 use std::ffi::OsString;
-use std::time::Duration;
 use words::Early;
 
 pub use work::onboard_from_file;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs omsadmin.sh with the words after its name.
 pub fn run(typed: &[OsString]) -> u8 {
@@ -48,7 +46,7 @@ pub fn run(typed: &[OsString]) -> u8 {
     if !parsed.asks_nothing() {
         return work::perform(&host, parsed);
     }
-    match lock::take(&host.layout, LOCK_PATIENCE) {
+    match recovery::enter(&host, Purpose::Change, &mut Console) {
         Ok(_lock) => onboard_from_file(&host, parsed.ca_file),
         Err(e) => {
             err!("error\t{e:#}");

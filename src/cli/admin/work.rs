@@ -11,17 +11,15 @@ use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::cli::syslog::warn_of_doubles;
 use crate::host::Host;
-use crate::install::{deploy, product};
-use crate::plan::journal::Journal;
-use crate::plan::{Plan, lock};
+use crate::install::recovery::{self, Purpose};
+use crate::install::{deploy, release};
+use crate::plan::Plan;
+use crate::plan::journal::{CutShort, Journal, Run};
 use crate::settings::onboarding::{DEFAULT_TLD, OnboardingFile, is_tld};
 use crate::workspace::{self, OnboardingRequest, listing, port, pseudo, refresh, removal};
 use crate::{err, out};
 use anyhow::Result;
 use std::path::PathBuf;
-use std::time::Duration;
-
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// -o ends the run; else onboarding, -l, -U, -R, -x, -X.
 pub fn perform(host: &Host, words: Words) -> u8 {
@@ -66,8 +64,14 @@ pub fn perform(host: &Host, words: Words) -> u8 {
             Box::new(move || onboard_as_typed(host, words, proxy)),
         ),
         (list, Box::new(|| tell(host))),
-        (update, Box::new(|| run_plan(host, refresh::update))),
-        (rebuild, Box::new(|| run_plan(host, refresh::rebuild))),
+        (
+            update,
+            Box::new(|| run_plan(host, "renew settings (-U)", refresh::update)),
+        ),
+        (
+            rebuild,
+            Box::new(|| run_plan(host, "put folders right (-R)", refresh::rebuild)),
+        ),
         (
             remove.is_some(),
             Box::new(|| remove_one(host, remove.as_deref().unwrap_or_default())),
@@ -117,7 +121,7 @@ fn port_answer(host: &Host) -> u8 {
 }
 
 fn locked(host: &Host, work: impl FnOnce(&Host) -> u8) -> u8 {
-    match lock::take(&host.layout, LOCK_PATIENCE) {
+    match recovery::enter(host, Purpose::Change, &mut Console) {
         Ok(_lock) => work(host),
         Err(e) => {
             err!("error\t{e:#}");
@@ -263,7 +267,7 @@ fn onboard_scom(host: &Host) -> u8 {
             return 1;
         }
     };
-    let code = finish_plan(host, made.plan);
+    let code = finish_plan(host, "onboard scom", made.plan);
     if code == 0 && made.restart_omi {
         pseudo::restart_omi(host, &mut Console);
     }
@@ -278,7 +282,7 @@ fn onboard_lad(host: &Host, domain: Option<String>, azure_resource: Option<Strin
         return 3;
     }
     match pseudo::lad(host, &domain, azure_resource.as_deref()) {
-        Ok(plan) => finish_plan(host, plan),
+        Ok(plan) => finish_plan(host, "onboard LAD", plan),
         Err(e) => {
             out!("error\t{e:#}");
             30
@@ -286,9 +290,13 @@ fn onboard_lad(host: &Host, domain: Option<String>, azure_resource: Option<Strin
     }
 }
 
-fn run_plan(host: &Host, make: fn(&Host, &mut dyn crate::plan::Report) -> Result<Plan>) -> u8 {
+fn run_plan(
+    host: &Host,
+    what: &str,
+    make: fn(&Host, &mut dyn crate::plan::Report) -> Result<Plan>,
+) -> u8 {
     locked(host, |host| match make(host, &mut Console) {
-        Ok(plan) => finish_plan(host, plan),
+        Ok(plan) => finish_plan(host, what, plan),
         Err(e) => {
             out!("error\t{e:#}");
             30
@@ -296,10 +304,15 @@ fn run_plan(host: &Host, make: fn(&Host, &mut dyn crate::plan::Report) -> Result
     })
 }
 
-fn finish_plan(host: &Host, plan: Plan) -> u8 {
+fn finish_plan(host: &Host, what: &str, plan: Plan) -> u8 {
     signals::interrupt_plans();
-    let mut journal = Journal::at(&product::records(&host.layout));
-    match plan.run(&mut journal, &mut Console) {
+    let about = Run {
+        what: what.to_owned(),
+        version: release::version(),
+        cut_short: CutShort::TakeBack,
+    };
+    let mut journal = Journal::at(&host.layout.records(), about);
+    match plan.run(host, &mut journal, &mut Console) {
         Ok(_) => 0,
         Err(broken) => {
             out!("error\t{broken}");

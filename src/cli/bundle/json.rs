@@ -6,7 +6,7 @@ use crate::bundle::{Bundle, Kind};
 use crate::cli::explain;
 use crate::cli::report::{Record, StepSeen};
 use crate::host::Host;
-use crate::install::release;
+use crate::install::{means, release};
 use crate::workspace;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ impl Facts {
 }
 
 fn installed(host: &Host, name: &str) -> Option<String> {
-    host.packages?.installed_version(name).ok().flatten()
+    means::installed_version(host, name).ok().flatten()
 }
 
 #[derive(Serialize)]
@@ -93,6 +93,7 @@ struct Object<'a> {
     changed: bool,
     plan: &'a [Planned],
     steps: &'a [StepSeen],
+    manager: &'static str,
     packages: Vec<Package>,
     workspace: Option<Workspace>,
     extracted: Option<&'a Path>,
@@ -139,6 +140,7 @@ pub fn object(
         changed,
         plan: &facts.plan,
         steps: &record.steps,
+        manager: means::of(host).word(),
         packages: packages.collect(),
         workspace,
         extracted: facts.extracted.as_deref(),

@@ -21,8 +21,10 @@ const VALUED: &[&str] = &[
     "-m",
     "--multi-homing-marker",
     "--ca-file",
+    "--root",
     "--extract-script",
     "--extract-binary",
+    "--lock-timeout",
 ];
 
 const MODES: &[&str] = &[

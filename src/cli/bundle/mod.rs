@@ -2,11 +2,13 @@
 
 mod answers;
 pub mod args;
+mod image;
 mod immediate;
 pub(in crate::cli) mod interactive;
 mod json;
 pub mod log;
 mod manner;
+mod preflight;
 pub mod progress;
 mod session;
 
@@ -21,25 +23,25 @@ use crate::install::companions::{self, Delivery};
 use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
+use crate::install::first_boot;
 use crate::install::kits;
-use crate::install::product;
+use crate::install::means;
+use crate::install::recovery::{self, Purpose};
 use crate::install::release;
 use crate::install::withdraw::Depth;
 use crate::plan::{Report, State, lock};
 use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request};
-use session::Session;
+use image::Place;
+use session::{Session, Stage};
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// The descriptor on which the stub leaves the bundle open.
 const BUNDLE_FD: &str = "/proc/self/fd/8";
-/// How long another change of the host is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Exit code of `--detailed-exitcode` when the host was changed.
 pub const CHANGED: u8 = 100;
@@ -76,23 +78,18 @@ pub fn run(words: &[OsString]) -> u8 {
     signals::watch(move || again.tidy());
     let argv0 = std::env::var("OMSB_SELF").unwrap_or_else(|_| RUNNER_NAME.into());
     let host = Host::detect(Layout::new("/"));
-    Session::hold(words, &host, |session, words| {
-        conduct(&host, &argv0, &runner, session, words)
+    Session::hold(words, host, |session, stage, words| {
+        conduct(stage, &argv0, &runner, session, words)
     })
 }
 
 fn conduct(
-    host: &Host,
+    stage: &mut Stage,
     argv0: &str,
     runner: &RunnerFolder,
     session: &mut Session,
     words: &[OsString],
 ) -> End {
-    // Asked first, whatever the words say (bundle.md 1.2).
-    if host.packages.is_none() {
-        err!("{}", DeployError::NoPackageManager);
-        return End::new(66);
-    }
     let version = release::dotted();
     let mut stdin = std::io::stdin();
     let mut now = immediate::OnThisHost { argv0 };
@@ -111,7 +108,7 @@ fn conduct(
             }
         }
         Ok(request) => match open_bundle() {
-            Ok(bundle) => work(host, request, Rc::new(bundle), runner, session),
+            Ok(bundle) => work(stage, request, Rc::new(bundle), runner, session),
             Err(text) => {
                 err!("{argv0}: {text}");
                 End::new(2)
@@ -135,14 +132,25 @@ fn trust(bundle: &Bundle) -> Result<Trust, BundleError> {
 }
 
 fn work(
-    host: &Host,
+    stage: &mut Stage,
     mut request: Request,
     bundle: Rc<Bundle>,
     runner: &RunnerFolder,
     session: &mut Session,
 ) -> End {
+    if let Some(time) = request.lock_timeout {
+        lock::be_patient(time);
+    }
     session.facts.mode = Some(request.mode);
     session.facts.dry_run = request.dry_run;
+    match image::enter(&mut stage.host, &request) {
+        Ok(place) => stage.place = place,
+        Err(e) => {
+            err!("error\t{e:#}; nothing was changed");
+            return End::new(2);
+        }
+    }
+    let host = &stage.host;
     if session.wants_facts() {
         session.facts.look_at(host, &bundle);
     }
@@ -151,7 +159,10 @@ fn work(
     }
     // The other modes have no use for it (bundle.md 3).
     let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
-    let onboarding = request.onboarding.take().filter(|_| deploys);
+    let mut onboarding = request.onboarding.take().filter(|_| deploys);
+    if let (Some(args), Some(_)) = (&mut onboarding, &stage.place) {
+        args.ca_file = None; // read already, outside
+    }
     let settled = match onboarding.map(settle_onboarding).transpose() {
         Ok(settled) => settled,
         Err((code, text)) => {
@@ -164,10 +175,38 @@ fn work(
         Mode::Remove | Mode::Purge => take_away(host, &request, session),
         Mode::Extract | Mode::VersionCheck => {
             out!("Extracting OMS agent install bundle...");
-            look_inside(host, &bundle, runner, request.mode, session)
+            let scratch = match scratch(&mut stage.place, runner) {
+                Ok(scratch) => scratch,
+                Err(code) => return End::new(code),
+            };
+            look_inside(&stage.host, &bundle, &scratch, request.mode, session)
         }
         Mode::Install | Mode::Upgrade => {
+            let (means, line) = match means::choose(host, request.portable) {
+                Ok(chosen) => chosen,
+                Err(e) => return End::new(fail(&e)),
+            };
+            match line.as_deref().map(|l| (l, l.starts_with("warning"))) {
+                Some((line, true)) => err!("{line}"),
+                Some((line, false)) => out!("{line}"),
+                None => {}
+            }
+            let scratch = match scratch(&mut stage.place, runner) {
+                Ok(scratch) => scratch,
+                Err(code) => return End::new(code),
+            };
+            let (onboarding, first_boot) = match (settled, &stage.place) {
+                (Some(request), Some(place)) => match place.first_boot(request) {
+                    Ok(first_boot) => (None, Some(first_boot)),
+                    Err(e) => {
+                        err!("error\t{e:#}");
+                        return End::new(2);
+                    }
+                },
+                (settled, _) => (settled, None),
+            };
             let order = Order {
+                means,
                 fresh: request.mode == Mode::Install,
                 force: request.force,
                 no_digest: request.no_digest,
@@ -178,12 +217,24 @@ fn work(
                     no_digest: request.no_digest,
                     skip_docker: request.skip_docker,
                 },
-                onboarding: settled,
+                onboarding,
+                first_boot,
             };
-            put_in_place(host, bundle, runner, order, session)
+            put_in_place(&stage.host, bundle, &scratch, order, session)
         }
     };
     End::new(code)
+}
+
+/// A private folder for package files: the stub's, or one inside the image.
+fn scratch(place: &mut Option<Place>, runner: &RunnerFolder) -> Result<PathBuf, u8> {
+    let Some(place) = place else {
+        return Ok(runner.path().to_owned());
+    };
+    place.make_scratch().map(Path::to_owned).map_err(|e| {
+        err!("error\t{e:#}");
+        30
+    })
 }
 
 /// Words to types; exit code 3 of protocol.md 1.9 before anything is changed.
@@ -248,7 +299,7 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     }
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
-    let done = lock::take(&host.layout, LOCK_PATIENCE)
+    let done = recovery::enter(host, Purpose::Remove, &mut Console)
         .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
     let same = Traces::of(host) == before;
     let (code, state) = match done {
@@ -284,10 +335,10 @@ impl Traces {
             layout.etc(),
             layout.var(),
             layout.opt(),
-            product::records(layout),
+            layout.records(),
             layout.onboarding_file(),
         ];
-        let ask = |name: &str| host.packages?.installed_version(name).ok().flatten();
+        let ask = |name: &str| means::installed_version(host, name).ok().flatten();
         Traces {
             package: ask(release::PACKAGE),
             companions: COMPANIONS.map(ask).into(),
@@ -305,7 +356,7 @@ impl Traces {
 fn look_inside(
     host: &Host,
     bundle: &Bundle,
-    runner: &RunnerFolder,
+    scratch: &Path,
     mode: Mode,
     session: &mut Session,
 ) -> u8 {
@@ -315,7 +366,10 @@ fn look_inside(
             .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()))
             .map(|folder| session.facts.extracted = Some(folder)),
         _ => companions::version_rows(host, bundle).map(|rows| {
-            let kits = kits::version_rows(bundle, runner.path());
+            let kits = match host.image {
+                false => kits::version_rows(bundle, scratch),
+                true => Vec::new(),
+            };
             rows.iter().chain(&kits).for_each(|row| out!("{row}"));
         }),
     };
@@ -332,7 +386,7 @@ fn look_inside(
 fn put_in_place(
     host: &Host,
     bundle: Rc<Bundle>,
-    runner: &RunnerFolder,
+    scratch: &Path,
     order: Order,
     session: &mut Session,
 ) -> u8 {
@@ -348,8 +402,11 @@ fn put_in_place(
         err!("{line}");
     }
     let dry_run = session.facts.dry_run;
+    if let Some(code) = preflight::tell(host, &bundle, scratch, &order) {
+        return code;
+    }
     if dry_run || session.wants_plan() {
-        match deploy::preview(host, &bundle, runner.path(), &order) {
+        match deploy::preview(host, &bundle, scratch, &order) {
             Ok(lines) => session.plan(lines),
             Err(e) => return fail(&e),
         }
@@ -364,7 +421,7 @@ fn put_in_place(
     if let Some(code) = session.confirm() {
         return code;
     }
-    let _lock = match lock::take(&host.layout, LOCK_PATIENCE) {
+    let _lock = match recovery::enter(host, Purpose::Change, &mut Console) {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");
@@ -373,7 +430,7 @@ fn put_in_place(
     };
     signals::interrupt_plans();
     let onboards = order.onboarding.is_some();
-    if let Ok(plan) = deploy::package_plan(host, &bundle, runner.path(), &order)
+    if let Ok(plan) = deploy::package_plan(host, &bundle, scratch, &order)
         && plan.preview().is_ok_and(|steps| {
             steps
                 .iter()
@@ -388,18 +445,21 @@ fn put_in_place(
     let delivery = Delivery {
         host,
         bundle: &bundle,
-        scratch: runner.path(),
+        scratch,
         force: order.force,
         no_digest: order.no_digest,
     };
-    if let Some(manager) = host.packages {
-        for line in companions::left_alone(&delivery, manager).unwrap_or_default() {
-            out!("{line}");
-        }
+    let lines = match order.means.manager() {
+        Some(manager) => companions::left_alone(&delivery, manager).unwrap_or_default(),
+        None => companions::left_out(&bundle),
+    };
+    for line in lines {
+        out!("{line}");
     }
-    let code = match deploy::deploy(host, bundle.clone(), runner.path(), order, &mut Console) {
+    let at_first_boot = order.first_boot.is_some();
+    let code = match deploy::deploy(host, bundle.clone(), scratch, order, &mut Console) {
         // The package's own script leaves it to us, so that its failure has an exit code.
-        Ok(_) if !onboards && host.layout.onboarding_file().exists() => {
+        Ok(_) if !onboards && host.is_live() && host.layout.onboarding_file().exists() => {
             let code = admin::onboard_from_file(host, None);
             if code != 0 {
                 err!("{}", not_onboarded());
@@ -409,6 +469,9 @@ fn put_in_place(
         Ok(changed) => {
             if !changed {
                 Console.line("Nothing to do: this host is as asked for.");
+            }
+            if at_first_boot {
+                Console.line(&first_boot::who_onboards(host));
             }
             0
         }
@@ -424,7 +487,9 @@ fn put_in_place(
         }
     };
     match code {
-        0 => kits::run_all(host, &bundle, runner.path(), how, &mut Console),
+        // They are other people's programs, and may start what they install.
+        0 if host.image => 0,
+        0 => kits::run_all(host, &bundle, scratch, how, &mut Console),
         code => code,
     }
 }
@@ -435,7 +500,7 @@ fn not_onboarded() -> &'static str {
 
 fn fail(error: &DeployError) -> u8 {
     match error {
-        DeployError::AlreadyInstalled | DeployError::NoPackageManager => err!("{error}"),
+        DeployError::AlreadyInstalled | DeployError::NoPackageManager(_) => err!("{error}"),
         DeployError::WrongKind { .. } => out!("{error}"),
         DeployError::Onboarding { broken } => {
             err!("error\t{error}");

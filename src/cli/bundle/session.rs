@@ -2,6 +2,7 @@
 //! like to a person and to a program. What it does is [`super`]'s.
 
 use super::args::{Immediate, Surroundings};
+use super::image::Place;
 use super::interactive::{self, AtTerminal};
 use super::json::{self, Facts, Planned};
 use super::log::Log;
@@ -12,7 +13,6 @@ use crate::base::out as shown;
 use crate::base::secret::Secret;
 use crate::cli::{explain, report};
 use crate::host::Host;
-use crate::install::product;
 use crate::{err, out};
 use std::ffi::OsString;
 
@@ -24,12 +24,20 @@ pub struct Session {
     pub facts: Facts,
 }
 
+/// Where a run works: the host, or with `--root` an image.
+pub struct Stage {
+    /// What was found there.
+    pub host: Host,
+    /// The image; left when this goes.
+    pub place: Option<Place>,
+}
+
 impl Session {
     /// Runs `work` with the words that are left for the parser; the exit code.
     pub fn hold(
         typed: &[OsString],
-        host: &Host,
-        work: impl FnOnce(&mut Session, &[OsString]) -> End,
+        host: Host,
+        work: impl FnOnce(&mut Session, &mut Stage, &[OsString]) -> End,
     ) -> u8 {
         let (manner, rest, mut problem) = manner::part(typed);
         let mut session = Session {
@@ -54,14 +62,16 @@ impl Session {
         if session.manner.json {
             shown::keep_stdout_free();
         }
+        let mut stage = Stage { host, place: None };
         let end = match problem {
             Some(text) => refused(&text),
             None => match session.begin(&mut words) {
                 Some(end) => end,
-                None => work(&mut session, &words),
+                None => work(&mut session, &mut stage, &words),
             },
         };
-        session.end(host, end)
+        // Still inside the image, if that is where the run was.
+        session.end(&stage.host, end)
     }
 
     /// The answers file's words before those that were typed.
@@ -183,7 +193,7 @@ impl Session {
         record.bar.clear();
         let mut log = std::mem::take(&mut record.log);
         log.note(&format!("ended with code {code}"));
-        let log = match log.end(changed, &product::records(&host.layout)) {
+        let log = match log.end(changed, &host.layout.records()) {
             Ok(path) => path,
             Err(e) => {
                 let text = format!("{e:#}");

@@ -128,40 +128,95 @@ pub fn configure(
     port: u16,
     selection: &Selection,
 ) -> Result<Change, SyslogError> {
-    apply(host, edits(host, id, port, selection)?, Intent::Add)
+    let rules = Rules::Exactly(selection);
+    apply(host, edits(host, id, port, rules)?, Intent::Add)
 }
 
-/// Would [`configure`] find nothing to do?
-pub fn is_configured(
+/// As [`configure`], but the rules that the workspace has already stay as somebody wrote them, the
+/// original's too, and only go to `port`; the selection is for a workspace without any.
+pub fn configure_keeping(
     host: &Host,
     id: &WorkspaceName,
     port: u16,
     selection: &Selection,
-) -> Result<bool, SyslogError> {
-    Ok(!edits(host, id, port, selection)?
-        .iter()
-        .any(Edit::is_needed))
+) -> Result<Change, SyslogError> {
+    let rules = Rules::Kept { or: selection };
+    apply(host, edits(host, id, port, rules)?, Intent::Add)
+}
+
+/// The files that [`configure_keeping`] would change; none when there is nothing to do.
+pub fn would_change(
+    host: &Host,
+    id: &WorkspaceName,
+    port: u16,
+    selection: &Selection,
+) -> Result<Vec<PathBuf>, SyslogError> {
+    let rules = Rules::Kept { or: selection };
+    let edits = edits(host, id, port, rules)?.into_iter();
+    Ok(edits.filter(Edit::is_needed).map(|e| e.path).collect())
+}
+
+/// Which rules a workspace shall have.
+#[derive(Clone, Copy)]
+enum Rules<'a> {
+    Exactly(&'a Selection),
+    Kept { or: &'a Selection },
+}
+
+impl<'a> Rules<'a> {
+    /// The rules in these files that are to be kept, in `read`'s words; empty when there are none.
+    fn kept(self, files: &[&Edit], read: impl Fn(&[u8]) -> String) -> String {
+        match self {
+            Rules::Exactly(_) => String::new(),
+            Rules::Kept { .. } => files
+                .iter()
+                .filter_map(|edit| Some(read(edit.old.as_deref()?)))
+                .find(|rules| !rules.is_empty())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn selection(self) -> &'a Selection {
+        match self {
+            Rules::Exactly(selection) | Rules::Kept { or: selection } => selection,
+        }
+    }
+}
+
+/// rsyslog's rules: those that are there, or the selection's.
+fn rsyslog_rules(files: &[&Edit], id: &WorkspaceName, port: u16, rules: Rules<'_>) -> String {
+    let kept = rules.kept(files, |text| rsyslog::present_rules(text, id, port));
+    if kept.is_empty() {
+        rsyslog::rules(port, rules.selection())
+    } else {
+        kept
+    }
 }
 
 fn edits(
     host: &Host,
     id: &WorkspaceName,
     port: u16,
-    selection: &Selection,
+    rules: Rules<'_>,
 ) -> Result<Vec<Edit>, SyslogError> {
     Ok(match &host.syslog {
         None => return Err(SyslogError::NoDaemon),
         Some(SyslogDaemon::Rsyslog { dir }) => {
-            let mut edit = Edit::of(dir.join(OURS), Whose::Ours)?;
-            edit.change(|text| rsyslog::put(text, id, port, selection));
-            vec![edit]
+            let mut ours = Edit::of(dir.join(OURS), Whose::Ours)?;
+            let mut main = Edit::of(host.layout.path(RSYSLOG_CONF), Whose::Theirs)?;
+            let rules = rsyslog_rules(&[&ours, &main], id, port, rules);
+            ours.change(|text| rsyslog::put(text, id, &rules));
+            // From a time when there was no such folder: messages would be sent twice.
+            main.change(|text| rsyslog::take_out(text, id));
+            vec![ours, main]
         }
         Some(SyslogDaemon::OldRsyslog) => {
             let mut edit = Edit::of(host.layout.path(RSYSLOG_CONF), Whose::Theirs)?;
-            edit.change(|text| rsyslog::put(text, id, port, selection));
+            let rules = rsyslog_rules(&[&edit], id, port, rules);
+            edit.change(|text| rsyslog::put(text, id, &rules));
             vec![edit]
         }
-        Some(SyslogDaemon::SyslogNg) => configure_syslog_ng(host, id, port, selection)?,
+        Some(SyslogDaemon::SyslogNg) => configure_syslog_ng(host, id, port, rules)?,
     })
 }
 
@@ -187,28 +242,6 @@ pub fn unconfigure(
         }
     }
     apply(host, edits, Intent::Remove)
-}
-
-/// Every file that may hold lines of ours, as it is now.
-pub struct Snapshot(Vec<Edit>);
-
-/// Remembers them, for a change that may have to be taken back.
-pub fn snapshot(host: &Host) -> Result<Snapshot, SyslogError> {
-    Ok(Snapshot(all_files(host)?))
-}
-
-impl Snapshot {
-    /// Puts back what differs. The caller restarts the daemon after [`Change::Made`].
-    pub fn restore(&self) -> Result<Change, SyslogError> {
-        let mut change = Change::AlreadyThere;
-        for edit in &self.0 {
-            if files::read(&edit.path, FILE_LIMIT)? != edit.old {
-                edit.write(edit.old.as_deref())?;
-                change = Change::Made;
-            }
-        }
-        Ok(change)
-    }
 }
 
 /// Takes every workspace's forwarding out. Rules that people added to our own file stay unless
@@ -326,17 +359,22 @@ fn configure_syslog_ng(
     host: &Host,
     id: &WorkspaceName,
     port: u16,
-    selection: &Selection,
+    rules: Rules<'_>,
 ) -> Result<Vec<Edit>, SyslogError> {
     let dir = host.layout.path(syslog_ng::CONF_D);
     let mut main = Edit::syslog_ng(host.layout.path(syslog_ng::MAIN), Whose::Theirs)?;
     let text = String::from_utf8_lossy(main.old.as_deref().unwrap_or_default()).into_owned();
-    let source = syslog_ng::source(&text)
-        .or_else(|| source_in(&dir))
-        .ok_or_else(|| SyslogError::NoSource(main.path.clone()))?;
-    let put = |text: &[u8]| syslog_ng::put(text, id, port, selection, &source);
+    let mut ours = Edit::syslog_ng(dir.join(OURS), Whose::Ours)?;
+    let read = |text: &[u8]| syslog_ng::present_rules(text, id, port);
+    let mut statements = rules.kept(&[&ours, &main], read);
+    if statements.is_empty() {
+        let source = syslog_ng::source(&text)
+            .or_else(|| source_in(&dir))
+            .ok_or_else(|| SyslogError::NoSource(main.path.clone()))?;
+        statements = syslog_ng::rules(id, port, rules.selection(), &source);
+    }
+    let put = |text: &[u8]| syslog_ng::put(text, id, &statements);
     if syslog_ng::includes_conf_d(&text) && dir.is_dir() {
-        let mut ours = Edit::syslog_ng(dir.join(OURS), Whose::Ours)?;
         ours.change(put);
         // The original wrote to the main file: names defined twice would be an error.
         main.change(|text| syslog_ng::take_out(text, id));

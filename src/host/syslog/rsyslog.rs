@@ -26,16 +26,59 @@ pub(super) fn marks(id: &WorkspaceName) -> Marks {
 }
 
 /// `text` with this workspace's stanza, in place of whatever form it has there.
-pub(super) fn put(text: &[u8], id: &WorkspaceName, port: u16, selection: &Selection) -> Vec<u8> {
-    let body = match (selection.facilities.as_slice(), selection.transport) {
+pub(super) fn put(text: &[u8], id: &WorkspaceName, rules: &str) -> Vec<u8> {
+    marks(id).put_over(text, &stanzas(text, Some(id)), rules)
+}
+
+/// The rules that forward a selection to `port`.
+pub(super) fn rules(port: u16, selection: &Selection) -> String {
+    match (selection.facilities.as_slice(), selection.transport) {
         ([], _) => format!("# Rules that others write below forward to 127.0.0.1:{port}.\n"),
         (facilities, Transport::Udp) => facilities
             .iter()
             .map(|f| datagrams(*f, selection, port))
             .collect(),
         (facilities, Transport::Tcp) => stream(facilities, selection, port),
-    };
-    marks(id).put_over(text, &stanzas(text, Some(id)), &body)
+    }
+}
+
+/// The rules that this workspace has in `text`, as somebody wrote them, but for the port. Empty
+/// when none forwards: the original's newest form is its header alone.
+pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    let mut forwards = false;
+    for stanza in stanzas(text, Some(id)) {
+        for line in lines(&text[stanza.clone()]) {
+            let line = &text[stanza.clone()][line];
+            if is_mark(line) {
+                continue;
+            }
+            let mut line = String::from_utf8_lossy(bare(line)).into_owned();
+            if let Some(old) = forwarded_to(line.as_bytes()) {
+                forwards = true;
+                line.truncate(line.len() - old.to_string().len());
+                line.push_str(&port.to_string());
+            }
+            if line.is_empty() || !kept.contains(&line) {
+                kept.push(line);
+            }
+        }
+    }
+    if !forwards {
+        return String::new();
+    }
+    while kept.last().is_some_and(String::is_empty) {
+        kept.pop();
+    }
+    kept.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The first or last line of anybody's stanza, or the note within.
+pub(super) fn is_mark(line: &[u8]) -> bool {
+    let line = bare(line);
+    line.starts_with(HEADER.as_bytes())
+        || line.starts_with(END.as_bytes())
+        || line == blocks::NO_LINE_END
 }
 
 fn datagrams(facility: Facility, selection: &Selection, port: u16) -> String {
@@ -133,7 +176,8 @@ fn end_of_original(text: &[u8], all: &[Range<usize>], n: usize) -> usize {
                 port = Some(to);
                 end = i + 1;
             }
-            None if blocks::is_blank(line) => {}
+            // A rule that somebody commented out, or a word on the next one.
+            None if blocks::is_blank(line) || (line.starts_with(b"#") && !is_mark(line)) => {}
             _ => break,
         }
     }

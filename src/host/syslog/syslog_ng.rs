@@ -1,11 +1,15 @@
 //! syslog-ng's text: filter, destination and log path per workspace (bundle.md 4.9, R28;
 //! protocol.md 6.2). No file is touched here.
 
-use super::rsyslog::{marks, stanzas as marked_stanzas};
+use super::rsyslog::{is_mark, marks, stanzas as marked_stanzas};
 use super::selection::{Facility, Selection, Severity, Transport};
 use crate::base::ids::WorkspaceName;
-use crate::host::{blocks, template};
+use crate::host::blocks::{self, bare, is_blank};
+use crate::host::template;
 use std::ops::Range;
+
+/// All that the original's newest form says; the workspace id follows.
+const DEFAULT_COMMENT: &str = "# OMS Syslog default collection for workspace ";
 
 /// The folder the own file goes to, when the main file includes it.
 pub(super) const CONF_D: &str = "/etc/syslog-ng/conf.d";
@@ -13,19 +17,17 @@ pub(super) const CONF_D: &str = "/etc/syslog-ng/conf.d";
 pub(super) const MAIN: &str = "/etc/syslog-ng/syslog-ng.conf";
 
 /// `text` with this workspace's stanza, in place of whatever form it has there.
-pub(super) fn put(
-    text: &[u8],
-    id: &WorkspaceName,
-    port: u16,
-    selection: &Selection,
-    source: &str,
-) -> Vec<u8> {
+pub(super) fn put(text: &[u8], id: &WorkspaceName, rules: &str) -> Vec<u8> {
+    marks(id).put_over(text, &stanzas(text, Some(id)), rules)
+}
+
+/// The statements that forward a selection of `source` to `port`.
+pub(super) fn rules(id: &WorkspaceName, port: u16, selection: &Selection, source: &str) -> String {
     if selection.facilities.is_empty() {
-        let body = parts_for_others(id, port);
-        return marks(id).put_over(text, &stanzas(text, Some(id)), &body);
+        return parts_for_others(id, port);
     }
     let facilities: Vec<&str> = selection.facilities.iter().map(|f| f.name()).collect();
-    let body = template::fill(
+    template::fill(
         include_str!("../../../templates/host/syslog-ng.conf"),
         &[
             ("%WS%", id.as_str()),
@@ -41,8 +43,46 @@ pub(super) fn put(
                 },
             ),
         ],
-    );
-    marks(id).put_over(text, &stanzas(text, Some(id)), &body)
+    )
+}
+
+/// The statements that this workspace has in `text`, as somebody wrote them, but for the port.
+/// Empty when none forwards: the original's newest form is a comment alone.
+pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> String {
+    let mut kept: Vec<String> = Vec::new();
+    for stanza in stanzas(text, Some(id)) {
+        for line in blocks::lines(&text[stanza.clone()]) {
+            let line = &text[stanza.clone()][line];
+            if is_mark(line) || is_blank(line) || line.starts_with(DEFAULT_COMMENT.as_bytes()) {
+                continue;
+            }
+            let line = String::from_utf8_lossy(bare(line)).into_owned();
+            let line = match line.trim_start().strip_prefix("destination") {
+                Some(_) => at_port(&line, port),
+                None => line,
+            };
+            if !kept.contains(&line) {
+                kept.push(line);
+            }
+        }
+    }
+    let forwards = |word: &str| kept.iter().any(|line| line.trim_start().starts_with(word));
+    if !forwards("destination") || !forwards("log") {
+        return String::new();
+    }
+    kept.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// A destination's line with another `port(...)`.
+fn at_port(line: &str, port: u16) -> String {
+    // Not the end of `transport(`.
+    let is_word = |at: &usize| !line[..*at].ends_with(|c: char| c.is_ascii_alphanumeric());
+    let mut found = line.match_indices("port(").map(|(at, _)| at);
+    let Some(at) = found.find(is_word).map(|at| at + "port(".len()) else {
+        return line.to_owned();
+    };
+    let digits = line[at..].bytes().take_while(u8::is_ascii_digit).count();
+    format!("{}{port}{}", &line[..at], &line[at + digits..])
 }
 
 /// Filters by facility and by severity and a destination, for log paths that others write: the
@@ -95,7 +135,7 @@ fn is_originals(line: &[u8], id: Option<&WorkspaceName>) -> bool {
         Some(id) => id.as_str() == name,
         None => name.parse::<WorkspaceName>().is_ok(),
     };
-    if let Some(comment) = line.strip_prefix("# OMS Syslog default collection for workspace ") {
+    if let Some(comment) = line.strip_prefix(DEFAULT_COMMENT) {
         return is_ws(comment.trim());
     }
     if let Some(comment) = line.strip_prefix("#OMS Workspace ") {

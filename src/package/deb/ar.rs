@@ -36,6 +36,20 @@ pub fn write(members: &[(&str, &[u8])], time: u32) -> Result<Vec<u8>> {
 
 /// The bytes of the member `name`, of at most `limit`.
 pub fn member(file: &File, name: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+    let Some((at, size)) = find(file, name)? else {
+        return Ok(None);
+    };
+    if size > limit as u64 {
+        bail!("`{name}` is larger than {limit} bytes");
+    }
+    let mut bytes = vec![0u8; usize::try_from(size)?];
+    file.read_exact_at(&mut bytes, at)
+        .with_context(|| format!("`{name}` is cut off"))?;
+    Ok(Some(bytes))
+}
+
+/// Where the member `name` begins, and its size as the archive says it.
+pub fn find(file: &File, name: &str) -> Result<Option<(u64, u64)>> {
     let mut at = MAGIC.len() as u64;
     for _ in 0..MEMBER_LIMIT {
         let mut header = [0u8; HEADER];
@@ -55,13 +69,7 @@ pub fn member(file: &File, name: &str, limit: usize) -> Result<Option<Vec<u8>>> 
             .with_context(|| format!("size of the ar member at byte {at}"))?;
         at += HEADER as u64;
         if text(0..16)? == name {
-            if size > limit as u64 {
-                bail!("`{name}` is larger than {limit} bytes");
-            }
-            let mut bytes = vec![0u8; usize::try_from(size)?];
-            file.read_exact_at(&mut bytes, at)
-                .with_context(|| format!("`{name}` is cut off"))?;
-            return Ok(Some(bytes));
+            return Ok(Some((at, size)));
         }
         at = at + size + size % 2;
     }

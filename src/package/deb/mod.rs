@@ -4,7 +4,7 @@ mod ar;
 mod read;
 
 pub use ar::MAGIC as AR_MAGIC;
-pub use read::{control_fields, identify};
+pub use read::{control_fields, identify, walk};
 
 use super::contents::{Contents, Item, Kind};
 use super::manifest::{DebScript, Manifest};

@@ -1,8 +1,10 @@
 //! What a .deb says of itself.
 
 use super::ar;
+use crate::package::payload::{self, Kind, Piece, Section};
 use crate::package::{Arch, Format, Identity, gunzip};
 use anyhow::{Context, Result, bail};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 
@@ -13,6 +15,14 @@ const FIELDS_LIMIT: u64 = 64 << 10;
 
 /// The control file's fields in order; a continued value keeps its line ends.
 pub fn control_fields(file: &File) -> Result<Vec<(String, String)>> {
+    match control_member(file, "control")? {
+        Some(text) => parse(&text),
+        None => bail!("control.tar.gz has no `control`"),
+    }
+}
+
+/// One text of the control archive.
+fn control_member(file: &File, wanted: &str) -> Result<Option<String>> {
     let Some(packed) = ar::member(file, "control.tar.gz", CONTROL_LIMIT)? else {
         bail!("no `control.tar.gz` inside (one in xz or zstd cannot be read here)");
     };
@@ -21,17 +31,58 @@ pub fn control_fields(file: &File) -> Result<Vec<(String, String)>> {
     for entry in archive.entries()? {
         let entry = entry.context("control.tar.gz")?;
         let name = entry.path_bytes();
-        if name.as_ref() != b"./control" && name.as_ref() != b"control" {
+        if name.strip_prefix(b"./").unwrap_or(&name) != wanted.as_bytes() {
             continue;
         }
         let mut text = String::new();
         entry.take(FIELDS_LIMIT + 1).read_to_string(&mut text)?;
         if text.len() as u64 > FIELDS_LIMIT {
-            bail!("control file is larger than {FIELDS_LIMIT} bytes");
+            bail!("{wanted} file is larger than {FIELDS_LIMIT} bytes");
         }
-        return parse(&text);
+        return Ok(Some(text));
     }
-    bail!("control.tar.gz has no `control`")
+    Ok(None)
+}
+
+/// Every piece of the data archive.
+pub fn walk(file: &File, each: &mut dyn FnMut(&Piece, &mut dyn Read) -> Result<()>) -> Result<()> {
+    let conffiles = control_member(file, "conffiles")?.unwrap_or_default();
+    let conffiles: HashSet<&str> = conffiles.lines().map(str::trim).collect();
+    let Some((at, size)) = ar::find(file, "data.tar.gz")? else {
+        bail!("no `data.tar.gz` inside (one in xz or zstd cannot be read here)");
+    };
+    let packed = Section::new(file, at, size);
+    let mut archive = tar::Archive::new(flate2::read::MultiGzDecoder::new(packed));
+    for entry in archive.entries()? {
+        let mut entry = entry.context("data.tar.gz")?;
+        let text = |bytes: &[u8]| Ok::<_, anyhow::Error>(std::str::from_utf8(bytes)?.to_owned());
+        let Some(path) = payload::path_of(&text(&entry.path_bytes())?) else {
+            continue;
+        };
+        let header = entry.header();
+        let kind = match header.entry_type() {
+            tar::EntryType::Directory => Kind::Dir,
+            tar::EntryType::Regular => Kind::File {
+                size: header.size()?,
+                conffile: conffiles.contains(path.as_str()),
+            },
+            tar::EntryType::Symlink => {
+                let target = entry.link_name_bytes().context("a link without target")?;
+                Kind::Link(text(&target)?)
+            }
+            other => bail!("`{path}`: cannot lay down what is of type {other:?}"),
+        };
+        let name = |bytes: Option<&[u8]>| bytes.map(text).transpose();
+        let piece = Piece {
+            kind,
+            mode: header.mode()? & 0o7777,
+            owner: name(header.username_bytes())?.unwrap_or_default(),
+            group: name(header.groupname_bytes())?.unwrap_or_default(),
+            path,
+        };
+        each(&piece, &mut entry)?;
+    }
+    Ok(())
 }
 
 /// Name, version, architecture and size.

@@ -6,7 +6,7 @@ mod header;
 mod read;
 mod tags;
 
-pub use read::identify;
+pub use read::{identify, walk};
 
 use super::contents::{Contents, Item, Kind};
 use super::manifest::{Manifest, RpmScript};
@@ -30,6 +30,7 @@ const FLAG_NOREPLACE: u32 = 1 << 4;
 /// Dependency flags (rpmds.h).
 const SENSE_LESS: u32 = 1 << 1;
 const SENSE_EQUAL: u32 = 1 << 3;
+const SENSE_POSTTRANS: u32 = 1 << 5;
 const SENSE_INTERP: u32 = 1 << 8;
 const SENSE_PRE: u32 = 1 << 9;
 const SENSE_POST: u32 = 1 << 10;
@@ -161,6 +162,7 @@ fn script(header: &mut Header, manifest: &Manifest) -> Result<()> {
     for (when, source) in &manifest.rpm.scripts {
         let (text_tag, program_tag) = match when {
             RpmScript::Post => (tags::POST, tags::POST_PROGRAM),
+            RpmScript::Posttrans => (tags::POSTTRANS, tags::POSTTRANS_PROGRAM),
             RpmScript::Postun => (tags::POSTUN, tags::POSTUN_PROGRAM),
             RpmScript::Pre => (tags::PRE, tags::PRE_PROGRAM),
             RpmScript::Preun => (tags::PREUN, tags::PREUN_PROGRAM),
@@ -197,6 +199,7 @@ fn relations(header: &mut Header, manifest: &Manifest, build: &Build) -> Result<
     for when in manifest.rpm.scripts.keys() {
         let sense = match when {
             RpmScript::Post => SENSE_POST,
+            RpmScript::Posttrans => SENSE_POSTTRANS,
             RpmScript::Postun => SENSE_POSTUN,
             RpmScript::Pre => SENSE_PRE,
             RpmScript::Preun => SENSE_PREUN,

@@ -1,25 +1,82 @@
 //! What an .rpm says of itself.
 
-use super::header::{ENTRY, INT32, MAGIC, STRING};
-use super::{LEAD, LEAD_MAGIC, tags};
+use super::header::{ENTRY, INT32, MAGIC, STRING, STRING_ARRAY};
+use super::{FLAG_CONFIG, LEAD, LEAD_MAGIC, cpio, tags};
+use crate::package::payload::{self, Kind, Piece, Section};
 use crate::package::{Arch, Format, Identity};
 use anyhow::{Context, Result, bail};
+use std::collections::HashMap;
 use std::fs::File;
+use std::io::{BufReader, Read};
 use std::os::unix::fs::FileExt;
 
 /// Most index entries and most data that are read of one header.
 const ENTRY_LIMIT: usize = 4096;
 const DATA_LIMIT: usize = 16 << 20;
 
-/// Name, version, architecture and size.
-pub fn identify(file: &File) -> Result<Identity> {
+/// Every piece of the payload: names and bytes out of the archive, flags and owners out of the
+/// header, which has them in the same order.
+pub fn walk(file: &File, each: &mut dyn FnMut(&Piece, &mut dyn Read) -> Result<()>) -> Result<()> {
+    let main = main_header(file)?;
+    let compressor = main.text(tags::PAYLOAD_COMPRESSOR).unwrap_or_default();
+    if compressor != "gzip" {
+        bail!("the payload is packed with `{compressor}`; only gzip can be read here");
+    }
+    let known = main.files()?;
+    let packed = Section::rest(file, main.end);
+    let mut archive = BufReader::new(flate2::read::MultiGzDecoder::new(packed));
+    while let Some(member) = cpio::next(&mut archive)? {
+        let Some(path) = payload::path_of(&member.name) else {
+            cpio::skip(&mut archive, member.size)?;
+            continue;
+        };
+        let about = known
+            .get(&path)
+            .with_context(|| format!("`{path}` is not in the header"))?;
+        let mut bytes = archive.by_ref().take(member.size);
+        let kind = match member.mode & nix::libc::S_IFMT {
+            nix::libc::S_IFDIR => Kind::Dir,
+            nix::libc::S_IFREG => Kind::File {
+                size: member.size,
+                conffile: about.flags & FLAG_CONFIG != 0,
+            },
+            nix::libc::S_IFLNK if member.size <= 4096 => {
+                let mut target = String::new();
+                bytes.read_to_string(&mut target)?;
+                Kind::Link(target)
+            }
+            other => bail!("`{path}`: cannot lay down what is of type {other:o}"),
+        };
+        let piece = Piece {
+            kind,
+            mode: member.mode & 0o7777,
+            owner: about.owner.clone(),
+            group: about.group.clone(),
+            path,
+        };
+        each(&piece, &mut bytes)?;
+        let unread = bytes.limit();
+        if std::io::copy(&mut bytes, &mut std::io::sink())? != unread {
+            bail!("the payload is cut off");
+        }
+        cpio::skip(&mut archive, cpio::padding(member.size))?;
+    }
+    Ok(())
+}
+
+fn main_header(file: &File) -> Result<Store> {
     let mut lead = [0u8; LEAD];
     file.read_exact_at(&mut lead, 0).context("cut off")?;
     if !lead.starts_with(&LEAD_MAGIC) {
         bail!("no rpm lead");
     }
     let signature = Store::read(file, LEAD as u64).context("signature header")?;
-    let main = Store::read(file, signature.end.next_multiple_of(8)).context("main header")?;
+    Store::read(file, signature.end.next_multiple_of(8)).context("main header")
+}
+
+/// Name, version, architecture and size.
+pub fn identify(file: &File) -> Result<Identity> {
+    let main = main_header(file)?;
     let text = |tag, name| {
         main.text(tag)
             .with_context(|| format!("main header has no {name}"))
@@ -83,6 +140,53 @@ impl Store {
     fn number(&self, tag: u32) -> Option<u32> {
         be(self.at(tag, INT32)?, 0)
     }
+
+    /// What the header says of each file, by path.
+    fn files(&self) -> Result<HashMap<String, About>> {
+        let texts = |tag| self.texts(tag).with_context(|| format!("header tag {tag}"));
+        let numbers = |tag| {
+            self.numbers(tag)
+                .with_context(|| format!("header tag {tag}"))
+        };
+        let (names, folders) = (texts(tags::BASE_NAMES)?, texts(tags::FOLDER_NAMES)?);
+        let (owners, groups) = (texts(tags::FILE_OWNERS)?, texts(tags::FILE_GROUPS)?);
+        let (flags, of) = (numbers(tags::FILE_FLAGS)?, numbers(tags::FOLDER_INDEXES)?);
+        let each = names.iter().zip(&of).zip(flags).zip(owners).zip(groups);
+        each.map(|((((name, of), flags), owner), group)| {
+            let folder = folders.get(*of as usize).context("a file in no folder")?;
+            let about = About {
+                flags,
+                owner,
+                group,
+            };
+            Ok((format!("{folder}{name}"), about))
+        })
+        .collect()
+    }
+
+    fn texts(&self, tag: u32) -> Option<Vec<String>> {
+        let data = self.at(tag, STRING_ARRAY)?;
+        let texts = data.split(|b| *b == 0).take(self.count(tag)?);
+        texts.map(|t| String::from_utf8(t.to_vec()).ok()).collect()
+    }
+
+    fn numbers(&self, tag: u32) -> Option<Vec<u32>> {
+        let data = self.at(tag, INT32)?;
+        (0..self.count(tag)?).map(|n| be(data, n * 4)).collect()
+    }
+
+    /// How many values; never more than there is data for.
+    fn count(&self, tag: u32) -> Option<usize> {
+        let entry = self.index.iter().find(|e| e[0] == tag)?;
+        Some(entry[3] as usize).filter(|n| *n <= self.data.len())
+    }
+}
+
+/// What the header says of a file.
+struct About {
+    flags: u32,
+    owner: String,
+    group: String,
 }
 
 fn be(bytes: &[u8], at: usize) -> Option<u32> {

@@ -1,0 +1,73 @@
+//! The way back of one package.
+
+use super::{Keep, same};
+use crate::host::packages::PackageManager;
+use crate::plan::Report;
+use crate::plan::patience::patiently;
+use anyhow::{Context, Result, bail};
+
+/// How a package goes that was not there before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// With its settings.
+    Purge,
+    /// Settings of an earlier installation stay.
+    Remove,
+}
+
+/// Brings a package back to the version before: the kept file of it is installed over what is
+/// there; one that was not there before goes.
+pub fn go_back(
+    keep: &Keep,
+    manager: PackageManager,
+    name: &str,
+    before: Option<&str>,
+    leaving: Leaving,
+    report: &mut dyn Report,
+) -> Result<()> {
+    let there = manager.installed_version(name)?;
+    if let Some(before) = before {
+        // Also when the tool refused before it did anything.
+        if !there.as_deref().is_some_and(|there| same(there, before)) {
+            put_back(keep, manager, name, before, report)?;
+        }
+        keep.forget(name);
+        return Ok(());
+    }
+    let outcome = patiently(report, |said| match leaving {
+        Leaving::Purge => manager.purge(name, said),
+        Leaving::Remove => manager.remove(name, said),
+    })?;
+    if !outcome.ok() && manager.installed_version(name)?.is_some() {
+        let why = outcome.last_line();
+        bail!("package {name} could not be taken away again: {why}");
+    }
+    keep.forget(name);
+    Ok(())
+}
+
+fn put_back(
+    keep: &Keep,
+    manager: PackageManager,
+    name: &str,
+    version: &str,
+    report: &mut dyn Report,
+) -> Result<()> {
+    let kept = keep.find(name, version, manager).with_context(|| {
+        format!(
+            "package {name} cannot be set back to {version}, no package file of it is kept on \
+             this host: install that version again"
+        )
+    })?;
+    let path = keep.checked(&kept)?;
+    report.line(&format!(
+        "----- Going back: package {name} to version ({version}) -----"
+    ));
+    let outcome = patiently(report, |said| manager.install_earlier(&path, said))?;
+    let there = manager.installed_version(name)?;
+    if outcome.ok() && there.as_deref().is_some_and(|there| same(there, version)) {
+        return Ok(());
+    }
+    let (program, why, code) = (manager.program(), outcome.last_line(), outcome.code);
+    bail!("package {name} could not be set back to {version}: {program} said {why} (status {code})")
+}
