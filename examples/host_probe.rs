@@ -5,7 +5,7 @@
 //! it may write, and keeps every datagram that reaches its syslog port.
 
 use anyhow::{Context, Result, bail};
-use omsagent::base::ids::WorkspaceId;
+use omsagent::base::ids::WorkspaceName;
 use omsagent::host::layout::Layout;
 use omsagent::host::{Host, accounts, logrotate, packages, services, sudoers, syslog, unit};
 use omsagent::{err, out};
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 fn call(words: &[&str]) -> Result<String> {
     let host = Host::detect(Layout::new("/"));
-    let id = |text: &str| text.parse::<WorkspaceId>();
+    let id = |text: &str| text.parse::<WorkspaceName>();
     let said = match words {
         ["detect"] => {
             return Ok(format!(
@@ -86,7 +86,10 @@ fn call(words: &[&str]) -> Result<String> {
             format!("{change:?}")
         }
         ["syslog", "unconfigure", ws, port] => {
-            format!("{:?}", syslog::unconfigure(&host, &id(ws)?, port.parse()?)?)
+            format!(
+                "{:?}",
+                syslog::unconfigure(&host, &id(ws)?, Some(port.parse()?))?
+            )
         }
         ["syslog", "purge"] => format!("{:?}", syslog::purge(&host)?),
         ["syslog", "restart"] => format!("{:?}", services::restart_syslog(&host)?),

@@ -53,6 +53,7 @@ fn small() -> Selection {
     Selection {
         facilities: vec![Facility::Auth, Facility::Local7],
         severity: Severity::Warning,
+        transport: syslog::Transport::Udp,
     }
 }
 
@@ -105,7 +106,7 @@ fn two_workspaces_come_and_go_alone() {
     // R27: a new port of one workspace is none of the other's business.
     assert_eq!(configure(ONE, 25230), Change::Made);
     assert_eq!(root.read(DROP_IN), stanza(ONE, 25230) + &stanza(TWO, 25225));
-    let unconfigure = |ws, port| syslog::unconfigure(&host, &id(ws), port).unwrap();
+    let unconfigure = |ws, port| syslog::unconfigure(&host, &id(ws), Some(port)).unwrap();
     assert_eq!(unconfigure(ONE, 25230), Change::Made);
     assert_eq!(unconfigure(ONE, 25230), Change::AlreadyThere);
     assert_eq!(root.read(DROP_IN), stanza(TWO, 25225));
@@ -133,7 +134,7 @@ fn peoples_own_lines_are_kept_to_the_byte() {
         assert!(text.starts_with(foreign), "{text:?}");
         let again = syslog::configure(&host, &id(ONE), 25224, &small()).unwrap();
         assert_eq!(again, Change::AlreadyThere);
-        let gone = syslog::unconfigure(&host, &id(ONE), 25224).unwrap();
+        let gone = syslog::unconfigure(&host, &id(ONE), Some(25224)).unwrap();
         assert_eq!(gone, Change::Made);
         assert_eq!(root.read(DROP_IN), foreign);
     }
@@ -187,7 +188,7 @@ fn unconfigure_takes_rules_to_the_dead_port_along() {
         "{}mail.info @127.0.0.1:25224\nmail.info @127.0.0.1:252240\nmail.info @127.0.0.1:25225\n",
         stanza(ONE, 25224)
     )));
-    let gone = syslog::unconfigure(&root.host(), &id(ONE), 25224).unwrap();
+    let gone = syslog::unconfigure(&root.host(), &id(ONE), Some(25224)).unwrap();
     assert_eq!(gone, Change::Made);
     assert_eq!(
         root.read(DROP_IN),
@@ -273,7 +274,7 @@ fn syslog_ng_gets_a_file_of_its_own_where_it_reads_one() {
         root.read(NG_OURS),
         ng_stanza(ONE, 25224, "s_sys") + &ng_stanza(TWO, 25225, "s_sys")
     );
-    let gone = syslog::unconfigure(&host, &id(ONE), 25224).unwrap();
+    let gone = syslog::unconfigure(&host, &id(ONE), Some(25224)).unwrap();
     assert_eq!(gone, Change::Made);
     assert_eq!(root.read(NG_OURS), ng_stanza(TWO, 25225, "s_sys"));
     assert_eq!(syslog::purge(&host).unwrap(), Change::Made);
@@ -291,7 +292,7 @@ fn syslog_ng_without_a_folder_gets_a_block() {
         assert!(root.read(NG).starts_with(&before));
         let again = syslog::configure(&host, &id(ONE), 25224, &small()).unwrap();
         assert_eq!(again, Change::AlreadyThere);
-        let gone = syslog::unconfigure(&host, &id(ONE), 25224).unwrap();
+        let gone = syslog::unconfigure(&host, &id(ONE), Some(25224)).unwrap();
         assert_eq!(gone, Change::Made);
         assert_eq!(root.read(NG), before);
     }

@@ -425,13 +425,23 @@ impl<'e> Reader<'e> {
 
     fn files(&self, proxy_key: &str) -> Files {
         let path = |key, default: &str| PathBuf::from(self.text(key).unwrap_or(default));
+        let (cert, key) =
+            credentials().unwrap_or_else(|| (path("cert_path", CERT), path("key_path", KEY)));
         Files {
             omsadmin: path("omsadmin_conf_path", CONF),
-            cert: path("cert_path", CERT),
-            key: path("key_path", KEY),
+            cert,
+            key,
             proxy: path(proxy_key, PROXY),
         }
     }
+}
+
+/// Certificate and key that the service manager hands over (`LoadCredential=` in the unit) go
+/// before those that are configured.
+fn credentials() -> Option<(PathBuf, PathBuf)> {
+    let folder = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);
+    let pair = (folder.join("oms.crt"), folder.join("oms.key"));
+    (pair.0.is_file() && pair.1.is_file()).then_some(pair)
 }
 
 /// Known everywhere.

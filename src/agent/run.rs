@@ -130,6 +130,7 @@ pub fn run(request: &Request) -> Result<()> {
         sync_at: None,
         notify: &notify,
         alive_at: notify.interval().map(|_| Instant::now()),
+        reader: &reader,
     };
     while !signals.terminate.load(Ordering::SeqCst) {
         watch.work();
@@ -272,6 +273,7 @@ struct Watch<'w> {
     sync_at: Option<Instant>,
     notify: &'w Notify,
     alive_at: Option<Instant>,
+    reader: &'w JoinHandle<()>,
 }
 
 impl Watch<'_> {
@@ -295,7 +297,10 @@ impl Watch<'_> {
         if let (Some(at), Some(interval)) = (self.alive_at, self.notify.interval())
             && at <= now
         {
-            self.notify.alive();
+            // Of an agent that reads no more nobody should think that it is well.
+            if !self.reader.is_finished() {
+                self.notify.alive();
+            }
             self.alive_at = Some(now + interval);
         }
     }

@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod explain;
 pub mod history;
 pub mod hub;
+pub mod identity;
 pub mod maintainer;
 pub mod pack;
 pub mod report;
@@ -57,6 +58,9 @@ enum Door {
     Service(Words),
     /// The forwarding stanza of the syslog daemon (configure_syslog.sh)
     Syslog(Words),
+    /// Is this host a copy of another one? A new identity for copies
+    #[command(subcommand)]
+    Identity(identity::Args),
     /// Go back to the packages before the last upgrade
     Rollback(rollback::Args),
     /// Remove (R) or purge (P) the package
@@ -145,6 +149,7 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),
+        Door::Identity(args) => identity::run(&args),
         Door::Rollback(args) => Ok(rollback::run(&args)),
         Door::Uninstall(args) => Ok(uninstall::run(&args.words)),
         Door::Maintainer(args) => maintainer::run(&args.words),

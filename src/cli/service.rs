@@ -1,25 +1,27 @@
 //! `service_control`: start, stop and ask for workspaces' services (bundle.md 1.7).
 
 use crate::base::files;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
 use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services::{self, ServiceManager};
-use crate::host::unit;
+use crate::host::{process, unit};
 use crate::install::recovery::{self, Purpose};
 use crate::workspace;
 use crate::{err, out};
 use anyhow::Result;
 use std::ffi::OsString;
+use std::path::Path;
 
 const USAGE: &str = "usage: service_control start|stop|restart|reload|enable|disable [workspace id]
        service_control is-running [workspace id]     exit status 1: running, 0: not running
        service_control find-systemd-dir
-Without a workspace id, all workspaces are meant (is-running: the primary one).";
+Without a workspace id, all workspaces are meant (is-running: the primary one); the pseudo
+workspaces scom and LAD have services too. reload is restart.";
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Start,
     Stop,
@@ -56,6 +58,9 @@ pub fn run(words: &[OsString]) -> u8 {
         Some("enable") => each(&host, Verb::Enable, which),
         Some("disable") => each(&host, Verb::Disable, which),
         Some("is-running") => is_running(&host, which),
+        Some(verb @ ("lsb-start" | "lsb-stop" | "lsb-restart" | "lsb-status")) => {
+            lsb(&host, verb, which)
+        }
         Some("find-systemd-dir") => find_systemd_dir(&host),
         Some("help" | "--help") => usage(),
         // Any single character, or a dash and one (bundle.md 1.7).
@@ -85,7 +90,17 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
         err!("Must have root privileges for this operation");
         return 77;
     }
-    if host.services == ServiceManager::None {
+    let names = match which {
+        None => meant(host, verb),
+        Some(text) => match text.parse::<WorkspaceName>() {
+            Ok(name) => vec![name],
+            Err(e) => {
+                err!("error\t{e}");
+                return 1;
+            }
+        },
+    };
+    if host.services == ServiceManager::None && verb != Verb::Stop {
         // A container has nobody to start services; that is not a failure of the caller.
         out!("No service manager runs here: start the agent with `omsagent run --workspace ID`.");
         return 0;
@@ -98,22 +113,12 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
             return 30;
         }
     };
-    let ids: Vec<WorkspaceId> = match which {
-        None => workspace::all(&host.layout),
-        Some(text) => match text.parse() {
-            Ok(id) => vec![id],
-            Err(e) => {
-                err!("error\t{e}");
-                return 1;
-            }
-        },
-    };
     let mut failed: u8 = 0;
-    for id in &ids {
-        if let Err(e) = one(host, verb, id) {
+    for name in &names {
+        if let Err(e) = one(host, verb, name) {
             failed = failed.saturating_add(1);
             err!(
-                "ERROR:  {} failed with result '1' on workspace {id}.",
+                "ERROR:  {} failed with result '1' on workspace {name}.",
                 verb.action()
             );
             err!("error\t{e:#}");
@@ -122,19 +127,37 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
     failed
 }
 
-fn one(host: &Host, verb: Verb, id: &WorkspaceId) -> Result<()> {
-    let unit = unit::name(id);
-    let paths = host.layout.workspace(id);
+/// Without a workspace: all of them, then scom, then LAD. What starts leaves LAD to the
+/// diagnostics extension until that has named it once (bundle.md 1.7, R30).
+fn meant(host: &Host, verb: Verb) -> Vec<WorkspaceName> {
+    let mut names = workspace::everything(&host.layout);
+    if matches!(verb, Verb::Start | Verb::Restart | Verb::Enable) {
+        let registered = host
+            .layout
+            .workspace(&WorkspaceName::lad())
+            .service_registered();
+        names.retain(|name| *name != WorkspaceName::lad() || registered.exists());
+    }
+    names
+}
+
+fn one(host: &Host, verb: Verb, name: &WorkspaceName) -> Result<()> {
+    let unit = unit::name(name);
+    let paths = host.layout.workspace(name);
     // What is left of a workspace that was deleted by hand can be stopped and unregistered.
     let ends = matches!(verb, Verb::Stop | Verb::Disable);
     anyhow::ensure!(
         paths.conf().is_dir() || ends,
-        "workspace {id} does not exist on this host; `omsadmin.sh -l` lists them"
+        "workspace {name} does not exist on this host; `omsadmin.sh -l` lists them"
     );
     let register = || -> Result<()> {
-        let placed = services::install_unit(host, &unit, &unit::text(id))?;
+        files::make_link(
+            &host.layout.bin().join(format!("omsagent-{name}")),
+            Path::new("omsagent"),
+        )?;
+        let placed = services::install_unit(host, &unit, &unit::text(name))?;
         if services::enable(host, &unit)?.and(placed).made() {
-            out!("INFO:  Configuring OMS agent service {id} ...");
+            out!("INFO:  Configuring OMS agent service {name} ...");
         }
         let look = files::Look::owned(0o644, files::Owner::ROOT);
         files::write_atomic(&paths.service_registered(), b"", look)
@@ -156,24 +179,73 @@ fn one(host: &Host, verb: Verb, id: &WorkspaceId) -> Result<()> {
             Ok(())
         }
         Verb::Disable => {
-            out!("INFO:  Unconfiguring OMS agent (systemd) service {id} ...");
+            let systemd = match host.services {
+                ServiceManager::Systemd => " (systemd)",
+                _ => "",
+            };
+            out!("INFO:  Unconfiguring OMS agent{systemd} service {name} ...");
             let _ = services::remove_unit(host, &unit)?;
             files::remove(&paths.service_registered()).map(|_| ())
         }
     }
 }
 
+/// What an init script asks for, by the exit codes of the LSB. No lock: whoever called the script
+/// may hold it.
+fn lsb(host: &Host, verb: &str, which: Option<&str>) -> u8 {
+    let Some(name) = which.and_then(|text| text.parse::<WorkspaceName>().ok()) else {
+        return 2;
+    };
+    let layout = &host.layout;
+    if verb == "lsb-status" {
+        return match (
+            process::agent_pid(layout, &name),
+            layout.workspace(&name).pid_file(),
+        ) {
+            (Some(pid), _) => {
+                out!("omsagent-{name} runs (pid {pid})");
+                0
+            }
+            (None, file) => {
+                out!("omsagent-{name} does not run");
+                if file.exists() { 1 } else { 3 }
+            }
+        };
+    }
+    if !nix::unistd::geteuid().is_root() {
+        err!("Must have root privileges for this operation");
+        return 4;
+    }
+    let done = match verb {
+        "lsb-start" => lsb_start(host, &name),
+        "lsb-stop" => process::stop(layout, &name).map(drop),
+        _ => process::stop(layout, &name).and_then(|_| lsb_start(host, &name)),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(e) => {
+            err!("error\t{e:#}");
+            1
+        }
+    }
+}
+
+fn lsb_start(host: &Host, name: &WorkspaceName) -> Result<()> {
+    let owner = workspace::onboarding::service_owner(host)?;
+    process::start(&host.layout, name, owner.uid, owner.gid).map(drop)
+}
+
 /// 1 = running, 0 = not: the original's inverted answer, on which automation relies.
 fn is_running(host: &Host, which: Option<&str>) -> u8 {
     let id = match which {
-        Some(text) => text.parse().ok(),
-        None => workspace::primary(&host.layout),
+        Some(text) => text.parse::<WorkspaceName>().ok(),
+        None => workspace::primary(&host.layout).map(Into::into),
     };
     u8::from(id.is_some_and(|id| workspace::is_active(host, &id)))
 }
 
 fn find_systemd_dir(host: &Host) -> u8 {
-    if host.services == ServiceManager::None {
+    if host.services != ServiceManager::Systemd {
         return 67;
     }
     for dir in ["/usr/lib/systemd/system", "/lib/systemd/system"] {

@@ -1,6 +1,6 @@
 //! `configure_syslog.sh`: the forwarding stanza of the host's syslog daemon (bundle.md 1.8).
 
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
 use crate::cli::report::Console;
 use crate::host::Host;
@@ -8,6 +8,7 @@ use crate::host::layout::Layout;
 use crate::host::services;
 use crate::host::syslog::{self, Selection, SyslogDaemon};
 use crate::install::recovery::{self, Purpose};
+use crate::workspace::{forwarding, port};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ pub fn run(words: &[OsString]) -> u8 {
         ["unconfigure", rest @ ..] => {
             ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest)))
         }
+        ["select", rest @ ..] => ("select", Box::new(move |h, d| select(h, d, rest))),
         ["purge", ..] => ("purge", Box::new(purge)),
         ["restart", ..] => ("restart", Box::new(restart)),
         other => {
@@ -64,7 +66,7 @@ fn no_daemon(doing: &str) -> String {
     }
 }
 
-fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceId, u16)> {
+fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceName, u16)> {
     let missing = "WORKSPACE_ID and SYSLOG_PORT are required";
     let [id, port, ..] = words else {
         bail!(missing);
@@ -79,7 +81,54 @@ fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceId, u16)> {
 fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Configuring {} for OMS logging", daemon.name());
-    if syslog::configure(host, &id, port, &Selection::default())?.made() {
+    let selection = forwarding::selection(&host.layout, &id)?;
+    if syslog::configure(host, &id, port, &selection)?.made() {
+        restart(host, daemon)?;
+    }
+    warn_of_doubles(host, port);
+    Ok(())
+}
+
+/// Says which rules of others send the same messages once more.
+pub fn warn_of_doubles(host: &Host, port: u16) {
+    for double in syslog::forwarded_by_others(host, port) {
+        err!(
+            "warning\t{double} forwards to port {port} as well: messages will arrive twice; take one of the rules out"
+        );
+    }
+}
+
+/// `select WS auth,authpriv.warning`: what the workspace gets from now on; `default` for what it
+/// gets without a choice. Without one: which it is.
+fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
+    let (id, chosen) = match words {
+        [id] => (id, None),
+        [id, "default"] => (id, Some(None)),
+        [id, text] => (id, Some(Some(text.parse::<Selection>()?))),
+        [id, text, how] => (
+            id,
+            Some(Some(format!("{text} {how}").parse::<Selection>()?)),
+        ),
+        _ => bail!(
+            "select needs a workspace id, then for example `auth,authpriv.warning`, or `default`"
+        ),
+    };
+    let id: WorkspaceName = id.parse()?;
+    let Some(chosen) = chosen else {
+        out!("{}", forwarding::selection(&host.layout, &id)?);
+        return Ok(());
+    };
+    ensure!(
+        id.id().is_some() && host.layout.workspace(&id).conf().is_dir(),
+        "workspace {id} does not exist on this host; `omsadmin.sh -l` lists them"
+    );
+    let port = port::configured(&host.layout, &id)
+        .context("the workspace has no port in its syslog.conf")?;
+    let selection = chosen.clone().unwrap_or_default();
+    let changed = syslog::configure(host, &id, port, &selection)?;
+    forwarding::choose(&host.layout, &id, chosen.as_ref())?;
+    out!("Forwarding {selection} to workspace {id}");
+    if changed.made() {
         restart(host, daemon)?;
     }
     Ok(())
@@ -88,6 +137,7 @@ fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
 fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Unconfiguring {} for OMS logging", daemon.name());
+    let port = port::to_give_up(&host.layout, &id, Some(port));
     if syslog::unconfigure(host, &id, port)?.made() {
         restart(host, daemon)?;
     }

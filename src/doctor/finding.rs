@@ -1,7 +1,7 @@
 //! What a check may find: an entry of the catalogue, with what was seen and what to do.
 
 use crate::base::files::Look;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::{WorkspaceId, WorkspaceName};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -142,7 +142,7 @@ pub struct Finding {
     /// Of [`CATALOGUE`].
     pub id: &'static str,
     /// The workspace, if it is about one.
-    pub workspace: Option<WorkspaceId>,
+    pub workspace: Option<WorkspaceName>,
     /// What is wrong, on what.
     pub what: String,
     /// What was seen.
@@ -175,7 +175,7 @@ impl Finding {
     }
 
     /// About this workspace.
-    pub fn of(mut self, id: &WorkspaceId) -> Finding {
+    pub fn of(mut self, id: &WorkspaceName) -> Finding {
         self.workspace = Some(id.clone());
         self
     }

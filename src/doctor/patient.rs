@@ -49,7 +49,7 @@ impl Patient {
             .map(|id| layout.workspace(id).status_socket())
             .collect();
         let answers = asking::ask(&sockets, PATIENCE);
-        let names: Vec<String> = ids.iter().map(unit::name).collect();
+        let names: Vec<String> = ids.iter().map(|id| unit::name(id)).collect();
         let units = unit_state::of(&host, &names).unwrap_or_default();
         let ward = |(id, figures): (WorkspaceId, Result<Snapshot, Silent>)| {
             let paths = layout.workspace(&id);

@@ -1,7 +1,7 @@
 //! Where things are on a host: every path the product uses, in one place, below a root prefix
 //! (bundle.md 0: ETC, VAR, OPT; protocol.md 0.2).
 
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::{WorkspaceId, WorkspaceName};
 use std::path::{Path, PathBuf};
 
 /// Name of the socket on which an agent tells its figures, in its run folder.
@@ -87,7 +87,7 @@ impl Layout {
     }
 
     /// The folders of one workspace.
-    pub fn workspace(&self, id: &WorkspaceId) -> WorkspacePaths {
+    pub fn workspace(&self, id: &WorkspaceName) -> WorkspacePaths {
         WorkspacePaths {
             etc: self.etc().join(id.as_str()),
             var: self.var().join(id.as_str()),
@@ -147,6 +147,10 @@ impl WorkspacePaths {
     pub fn omsagent_conf(&self) -> PathBuf {
         self.conf().join("omsagent.conf")
     }
+    /// Which messages the host's syslog daemon forwards, one line; absent: the default.
+    pub fn syslog_selection(&self) -> PathBuf {
+        self.conf().join("syslog.selection")
+    }
     /// Present on a secondary workspace only; its text is the marker.
     pub fn marker(&self) -> PathBuf {
         self.conf().join(".multihoming_marker")
@@ -154,6 +158,14 @@ impl WorkspacePaths {
     /// Present when the service is registered.
     pub fn service_registered(&self) -> PathBuf {
         self.conf().join(".service_registered")
+    }
+    /// Operations Manager's certificate (bundle.md 6.6).
+    pub fn scom_cert(&self) -> PathBuf {
+        self.certs().join("scom-cert.pem")
+    }
+    /// Its key.
+    pub fn scom_key(&self) -> PathBuf {
+        self.certs().join("scom-key.pem")
     }
     /// `VAR/<WS>`/tmp.
     pub fn tmp(&self) -> PathBuf {

@@ -3,18 +3,18 @@
 use super::layout::Layout;
 use super::{Change, FILE_LIMIT, Host, template};
 use crate::base::files::{self, Look, Owner};
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use anyhow::Result;
 use std::path::PathBuf;
 
 /// `/etc/logrotate.d/omsagent-<WS>`.
-pub fn path(host: &Host, id: &WorkspaceId) -> PathBuf {
+pub fn path(host: &Host, id: &WorkspaceName) -> PathBuf {
     host.layout.path(format!("/etc/logrotate.d/omsagent-{id}"))
 }
 
 /// The file's text. Rotation is done as the agent's account (`su`), since the folder is that
 /// account's: root would follow whatever it plants there.
-pub fn text(id: &WorkspaceId) -> String {
+pub fn text(id: &WorkspaceName) -> String {
     let log = Layout::new("/").workspace(id).log_file();
     template::fill(
         include_str!("../../templates/host/logrotate"),
@@ -23,7 +23,7 @@ pub fn text(id: &WorkspaceId) -> String {
 }
 
 /// Writes it, root:root 0644. Without /etc/logrotate.d nothing is rotated and nothing written.
-pub fn install(host: &Host, id: &WorkspaceId) -> Result<Change> {
+pub fn install(host: &Host, id: &WorkspaceName) -> Result<Change> {
     let path = path(host, id);
     if !host.layout.path("/etc/logrotate.d").is_dir() {
         return Ok(Change::AlreadyThere);
@@ -37,7 +37,7 @@ pub fn install(host: &Host, id: &WorkspaceId) -> Result<Change> {
 }
 
 /// Removes it.
-pub fn remove(host: &Host, id: &WorkspaceId) -> Result<Change> {
+pub fn remove(host: &Host, id: &WorkspaceName) -> Result<Change> {
     Ok(files::remove(&path(host, id))?.into())
 }
 
@@ -49,7 +49,7 @@ mod tests {
     fn one_file_per_workspace() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::detect(Layout::new(dir.path()));
-        let id: WorkspaceId = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
+        let id: WorkspaceName = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
         assert_eq!(install(&host, &id).unwrap(), Change::AlreadyThere);
         std::fs::create_dir_all(dir.path().join("etc/logrotate.d")).unwrap();
         assert_eq!(install(&host, &id).unwrap(), Change::Made);

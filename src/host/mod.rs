@@ -17,11 +17,14 @@ pub mod originals;
 pub mod os;
 pub mod package_locks;
 pub mod packages;
+pub mod process;
 pub mod services;
 pub mod sockets;
 pub mod sudoers;
 pub mod syslog;
+mod sysv;
 mod template;
+pub mod umbrella;
 pub mod unit;
 pub mod unit_state;
 

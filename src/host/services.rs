@@ -5,7 +5,7 @@
 
 use super::layout::Layout;
 use super::syslog::SyslogDaemon;
-use super::{Change, FILE_LIMIT, Host};
+use super::{Change, FILE_LIMIT, Host, process, sysv, umbrella};
 use crate::base::command::{self, Command, CommandError, Outcome};
 use crate::base::files::{self, Look, Owner};
 use anyhow::Context;
@@ -17,15 +17,19 @@ const VENDOR_DIRS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"
 /// Unit folder of the administrator: ours where the others cannot be written (image-based hosts).
 const ADMIN_DIR: &str = "/etc/systemd/system";
 
+/// Where the links of what `omsagent.service` wants are.
+const UMBRELLA_WANTS: &str = "omsagent.service.wants";
+
 /// A start waits for the unit's own time limit (60 s) at most; a stop for 30 s.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// What starts services here. A System V variant would be a third one: scripts in /etc/init.d,
-/// registered by update-rc.d or chkconfig.
+/// What starts services here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceManager {
     /// systemd runs (live), or has a unit folder (below a prefix).
     Systemd,
+    /// Init scripts, on a live host only.
+    SysV,
     /// Nothing we know, e.g. a container.
     None,
 }
@@ -40,6 +44,8 @@ impl ServiceManager {
         };
         if is {
             ServiceManager::Systemd
+        } else if layout.is_live() && sysv::is_here(layout) {
+            ServiceManager::SysV
         } else {
             ServiceManager::None
         }
@@ -50,9 +56,7 @@ impl ServiceManager {
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// There is nothing to ask.
-    #[error(
-        "cannot {action} `{unit}`: systemd does not run here, and no other service manager is known"
-    )]
+    #[error("cannot {action} `{unit}`: neither systemd nor init scripts start services here")]
     NoManager {
         /// e.g. `start`.
         action: &'static str,
@@ -111,7 +115,31 @@ pub fn placed_units(layout: &Layout) -> Vec<String> {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| name.ends_with(".service"))
+        .chain(sysv::placed(layout))
         .collect()
+}
+
+/// The text of a unit (or of its script) as it is placed now.
+pub fn placed_text(host: &Host, name: &str) -> Result<Option<String>, ServiceError> {
+    check_name(name)?;
+    Ok(files::read_text(&placed_path(host, name), FILE_LIMIT)?)
+}
+
+/// Where a unit (or its script) is placed.
+pub fn placed_path(host: &Host, name: &str) -> PathBuf {
+    match host.services {
+        ServiceManager::SysV => sysv::path(&host.layout, name),
+        _ => unit_dir(&host.layout).join(name),
+    }
+}
+
+/// Is the unit placed with this text, or its script with the one it has to have?
+pub fn is_placed(host: &Host, name: &str, text: &str) -> Result<bool, ServiceError> {
+    let there = placed_text(host, name)?;
+    Ok(match host.services {
+        ServiceManager::SysV => there.is_some_and(|there| there == sysv::text(name)),
+        _ => there.is_some_and(|there| there == text),
+    })
 }
 
 /// The files of one unit, in every folder where one may be.
@@ -125,6 +153,14 @@ pub fn unit_files(layout: &Layout, name: &str) -> Vec<PathBuf> {
 pub fn install_unit(host: &Host, name: &str, text: &str) -> Result<Change, ServiceError> {
     check_name(name)?;
     need(host, "install", name)?;
+    let placed = match host.services {
+        ServiceManager::SysV => sysv::install(&host.layout, name)?,
+        _ => place(host, name, text)?,
+    };
+    Ok(placed.and(umbrella::settle(host)?))
+}
+
+fn place(host: &Host, name: &str, text: &str) -> Result<Change, ServiceError> {
     let dir = unit_dir(&host.layout);
     let path = dir.join(name);
     if files::read(&path, FILE_LIMIT)?.is_some_and(|b| b == text.as_bytes()) {
@@ -143,7 +179,14 @@ pub fn enable(host: &Host, name: &str) -> Result<Change, ServiceError> {
     if !host.is_live() {
         return enable_below_prefix(host, name);
     }
-    if is_enabled(host, name)? {
+    if host.services == ServiceManager::SysV {
+        return sysv::register(&host.layout, name);
+    }
+    // One of before there was a service for all is enabled, and not wanted by that one.
+    let by_umbrella = |link: &PathBuf| link.parent().is_some_and(|d| d.ends_with(UMBRELLA_WANTS));
+    let wanted =
+        umbrella::workspace_of(name).is_none() || wants_links(host, name)?.iter().any(by_umbrella);
+    if wanted && is_enabled(host, name)? {
         return Ok(Change::AlreadyThere);
     }
     systemctl("enable", &["enable"], name)?;
@@ -153,6 +196,9 @@ pub fn enable(host: &Host, name: &str) -> Result<Change, ServiceError> {
 /// No longer has it started at boot; a unit that does not exist is fine.
 pub fn disable(host: &Host, name: &str) -> Result<Change, ServiceError> {
     check_name(name)?;
+    if host.services == ServiceManager::SysV {
+        return sysv::unregister(&host.layout, name);
+    }
     let linked = !wants_links(host, name)?.is_empty();
     if host.is_live() && host.services == ServiceManager::Systemd && is_enabled(host, name)? {
         systemctl("disable", &["disable"], name)?;
@@ -160,6 +206,7 @@ pub fn disable(host: &Host, name: &str) -> Result<Change, ServiceError> {
     for link in wants_links(host, name)? {
         files::remove(&link)?;
     }
+    files::remove_dir_if_empty(&host.layout.path(ADMIN_DIR).join(UMBRELLA_WANTS));
     Ok(linked.into())
 }
 
@@ -170,6 +217,10 @@ pub fn start(host: &Host, name: &str) -> Result<Change, ServiceError> {
     if !host.is_live() || is_active(host, name)? {
         return Ok(Change::AlreadyThere);
     }
+    if host.services == ServiceManager::SysV {
+        sysv::run(&host.layout, name, "start")?;
+        return Ok(Change::Made);
+    }
     // A limit reached by earlier failures is not this start's fault.
     let _ = quietly(&["reset-failed", name]);
     systemctl("start", &["start"], name)?;
@@ -179,8 +230,22 @@ pub fn start(host: &Host, name: &str) -> Result<Change, ServiceError> {
 /// Stops it and waits until it is gone; one that does not run or exist is fine.
 pub fn stop(host: &Host, name: &str) -> Result<Change, ServiceError> {
     check_name(name)?;
-    if !host.is_live() || host.services == ServiceManager::None {
+    if !host.is_live() {
         return Ok(Change::AlreadyThere);
+    }
+    if host.services == ServiceManager::None {
+        // Whoever started it: a container's end must not lose what is queued.
+        let name = umbrella::workspace_of(name);
+        let stopped = name
+            .map(|name| process::stop(&host.layout, &name))
+            .transpose()?;
+        return Ok(stopped.unwrap_or(false).into());
+    }
+    if host.services == ServiceManager::SysV {
+        return match running(host, name) {
+            None => Ok(Change::AlreadyThere),
+            Some(_) => sysv::run(&host.layout, name, "stop").map(|()| Change::Made),
+        };
     }
     // `activating (auto-restart)` is not active, but it will be: only these two are at rest.
     let state = property(name, "ActiveState")?;
@@ -198,16 +263,29 @@ pub fn restart(host: &Host, name: &str) -> Result<Change, ServiceError> {
     if !host.is_live() {
         return Ok(Change::AlreadyThere);
     }
+    if host.services == ServiceManager::SysV {
+        sysv::run(&host.layout, name, "restart")?;
+        return Ok(Change::Made);
+    }
     let _ = quietly(&["reset-failed", name]);
     systemctl("restart", &["restart"], name)?;
     Ok(Change::Made)
 }
 
-/// Does it run, ready? The service manager is asked, not a pid file (R29).
+/// Where systemd is not asked: the process that the workspace's pid file names.
+fn running(host: &Host, name: &str) -> Option<u32> {
+    process::agent_pid(&host.layout, &umbrella::workspace_of(name)?)
+}
+
+/// Does it run, ready? systemd is asked, not a pid file (R29); where it is not, the process is
+/// looked at.
 pub fn is_active(host: &Host, name: &str) -> Result<bool, ServiceError> {
     check_name(name)?;
-    if !host.is_live() || host.services == ServiceManager::None {
+    if !host.is_live() {
         return Ok(false);
+    }
+    if host.services != ServiceManager::Systemd {
+        return Ok(running(host, name).is_some());
     }
     Ok(quietly(&["is-active", "--quiet", name])?.ok())
 }
@@ -218,14 +296,20 @@ pub fn is_enabled(host: &Host, name: &str) -> Result<bool, ServiceError> {
     if host.is_live() && host.services == ServiceManager::Systemd {
         return Ok(quietly(&["is-enabled", "--quiet", name])?.ok());
     }
+    if host.services == ServiceManager::SysV {
+        return Ok(sysv::is_registered(&host.layout, name));
+    }
     Ok(!wants_links(host, name)?.is_empty())
 }
 
 /// The process that is the service now.
 pub fn main_pid(host: &Host, name: &str) -> Result<Option<u32>, ServiceError> {
     check_name(name)?;
-    if !host.is_live() || host.services == ServiceManager::None {
+    if !host.is_live() {
         return Ok(None);
+    }
+    if host.services != ServiceManager::Systemd {
+        return Ok(running(host, name));
     }
     let pid = property(name, "MainPID")?;
     Ok(pid.parse().ok().filter(|pid| *pid != 0))
@@ -269,11 +353,37 @@ fn read_activity(text: &str) -> Activity {
 /// Stops it, takes it out of the boot, deletes the unit from every folder it may be in, and makes
 /// systemd forget it. Works without systemd too: then only files go.
 pub fn remove_unit(host: &Host, name: &str) -> Result<Change, ServiceError> {
+    Ok(take_unit_away(host, name)?.and(umbrella::settle(host)?))
+}
+
+/// The unit that stands for all: placed, started at boot and now, without what it wants: each
+/// workspace is started by who asks for it.
+pub(super) fn place_umbrella(host: &Host, name: &str, text: &str) -> Result<Change, ServiceError> {
+    let mut change = place(host, name, text)?;
+    if !host.is_live() {
+        return Ok(change.and(link_wanted(host, name, "multi-user.target.wants")?));
+    }
+    if !is_enabled(host, name)? {
+        systemctl("enable", &["enable"], name)?;
+        change = Change::Made;
+    }
+    if !quietly(&["is-active", "--quiet", name])?.ok() {
+        systemctl("start", &["start", "--job-mode=ignore-dependencies"], name)?;
+        change = Change::Made;
+    }
+    Ok(change)
+}
+
+/// [`remove_unit`] of one.
+pub(super) fn take_unit_away(host: &Host, name: &str) -> Result<Change, ServiceError> {
     check_name(name)?;
     let live = host.is_live() && host.services == ServiceManager::Systemd;
     let mut change = stop(host, name)?.and(disable(host, name)?);
     for dir in VENDOR_DIRS.iter().chain([&ADMIN_DIR]) {
         change = change.and(files::remove(&host.layout.path(dir).join(name))?.into());
+    }
+    if umbrella::workspace_of(name).is_some() {
+        change = change.and(files::remove(&sysv::path(&host.layout, name))?.into());
     }
     if live && change.made() {
         reload(host)?;
@@ -305,6 +415,10 @@ pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
         systemctl("restart", &["restart"], &unit)?;
         return Ok(Change::Made);
     }
+    // One that does not run, as in most containers, reads its configuration when it starts.
+    if !runs(host, daemon) {
+        return Ok(Change::AlreadyThere);
+    }
     let script = format!("/etc/init.d/{service}");
     let ways: [Command; 3] = [
         Command::new("invoke-rc.d").args([service, "restart"]),
@@ -326,9 +440,24 @@ pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
     Err(ServiceError::NoSyslogRestart(service))
 }
 
+/// Is there a process of the syslog daemon's?
+fn runs(host: &Host, daemon: &SyslogDaemon) -> bool {
+    let program = match daemon {
+        SyslogDaemon::SyslogNg => "syslog-ng",
+        _ => "rsyslogd",
+    };
+    let entries = std::fs::read_dir(host.layout.path("/proc"))
+        .into_iter()
+        .flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path().join("comm")))
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .any(|name| name.trim() == program)
+}
+
 fn need(host: &Host, action: &'static str, unit: &str) -> Result<(), ServiceError> {
     match host.services {
-        ServiceManager::Systemd => Ok(()),
+        ServiceManager::Systemd | ServiceManager::SysV => Ok(()),
         ServiceManager::None => Err(ServiceError::NoManager {
             action,
             unit: unit.to_owned(),
@@ -346,10 +475,18 @@ fn check_name(name: &str) -> Result<(), ServiceError> {
 }
 
 fn enable_below_prefix(host: &Host, name: &str) -> Result<Change, ServiceError> {
-    if !wants_links(host, name)?.is_empty() {
+    let booted = link_wanted(host, name, "multi-user.target.wants")?;
+    if umbrella::workspace_of(name).is_none() {
+        return Ok(booted);
+    }
+    Ok(booted.and(link_wanted(host, name, UMBRELLA_WANTS)?))
+}
+
+fn link_wanted(host: &Host, name: &str, folder: &str) -> Result<Change, ServiceError> {
+    let wants = host.layout.path(ADMIN_DIR).join(folder);
+    if wants.join(name).is_symlink() {
         return Ok(Change::AlreadyThere);
     }
-    let wants = host.layout.path(ADMIN_DIR).join("multi-user.target.wants");
     std::fs::create_dir_all(&wants)
         .with_context(|| format!("cannot make `{}`", wants.display()))?;
     let unit = unit_dir(&host.layout).join(name);

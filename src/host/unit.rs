@@ -2,10 +2,10 @@
 
 use super::layout::Layout;
 use super::template;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 
 /// `omsagent-<WS>.service`.
-pub fn name(id: &WorkspaceId) -> String {
+pub fn name(id: &WorkspaceName) -> String {
     format!("omsagent-{id}.service")
 }
 
@@ -18,7 +18,7 @@ pub fn first_boot() -> &'static str {
 }
 
 /// The unit's text. Paths are those of the running system, also for a root below a prefix.
-pub fn text(id: &WorkspaceId) -> String {
+pub fn text(id: &WorkspaceName) -> String {
     let ws = Layout::new("/").workspace(id);
     let show = |p: std::path::PathBuf| p.to_string_lossy().into_owned();
     template::fill(
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_text_is_complete() {
-        let id: WorkspaceId = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
+        let id: WorkspaceName = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
         let text = text(&id);
         assert!(!text.contains('%'), "{text}");
         assert!(text.contains(

@@ -37,7 +37,7 @@ const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,Fragme
 
 /// The state of each of these units, in this order; empty where there is no systemd to ask.
 pub fn of(host: &Host, names: &[String]) -> Result<Vec<UnitState>> {
-    if !host.is_live() || host.services == ServiceManager::None || names.is_empty() {
+    if !host.is_live() || host.services != ServiceManager::Systemd || names.is_empty() {
         return Ok(Vec::new());
     }
     let asked = Command::new("systemctl").args(["show", "--no-pager", "--property", PROPERTIES]);

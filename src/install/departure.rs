@@ -89,7 +89,7 @@ fn leave_to_lad(host: &Host, report: &mut dyn Report) -> Result<()> {
         None => Ok(()),
         Some(id) => {
             report.line(&format!("--- Unboarding the workspace {id}... ---"));
-            removal::remove(host, &id, report)
+            removal::remove(host, &[id.into()], report)
         }
     }
 }

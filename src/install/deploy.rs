@@ -374,17 +374,23 @@ pub fn onboard(
     // What a run killed in the middle of a rename left, also where the package's steps are skipped.
     product::sweep(host);
     let id = request.id.clone();
-    if onboarding::is_running_as_asked(host, &request) {
-        report.line(&format!(
-            "Workspace {id} already onboarded and agent is running."
-        ));
-        return Ok(false);
-    }
+    let already = format!("Workspace {id} already onboarded and agent is running.");
     let broken = |source| Broken {
         step: format!("onboard workspace {id}"),
         source,
         left_behind: Vec::new(),
     };
+    if onboarding::is_running_as_asked(host, &request) {
+        report.line(&already);
+        return Ok(false);
+    }
+    if onboarding::update_resource(host, &request).map_err(broken)? {
+        report.line("Azure Resource ID updated.");
+        report.line(&already);
+        return Ok(true);
+    }
+    // What a removal left here is root's.
+    product::take_back(host, &id).map_err(broken)?;
     let plan = onboarding::plan(host, request, &release::version()).map_err(broken)?;
     let about = Run {
         what: format!("onboard workspace {id}"),

@@ -49,7 +49,7 @@ pub fn who_onboards(host: &Host) -> String {
     let file = host.layout.onboarding_file();
     let how = match host.services {
         ServiceManager::Systemd => format!("{} does it at the first boot", unit::FIRST_BOOT),
-        ServiceManager::None => {
+        ServiceManager::SysV | ServiceManager::None => {
             let tool = host.layout.bin().join("omsadmin.sh");
             format!(
                 "no systemd in this image: run {} at the first boot",

@@ -204,7 +204,7 @@ fn resume_workspaces(host: &Host, report: &mut dyn Report) {
 
 /// Files kept by a removal belong to root meanwhile (or to a number without a name, after one by
 /// the original); the service account gets them back. A running agent's tree is left alone.
-fn take_back(host: &Host, id: &crate::base::ids::WorkspaceId) -> Result<()> {
+pub(super) fn take_back(host: &Host, id: &crate::base::ids::WorkspaceId) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let owner = onboarding::service_owner(host)?;
     let paths = host.layout.workspace(id);
@@ -251,6 +251,15 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
         }
         for dir in [paths.run(), paths.state(), paths.log(), paths.var.clone()] {
             files::remove_dir_if_empty(&dir);
+        }
+    }
+    // Workspaces that somebody set aside, to bring them back later (users.md A.1).
+    let aside = std::fs::read_dir(layout.etc().join("state"))
+        .into_iter()
+        .flatten();
+    for folder in aside.filter_map(|entry| Some(entry.ok()?.path())) {
+        if let Err(e) = files::chown_tree(&folder, Owner::ROOT) {
+            report.warn(&format!("{e:#}"));
         }
     }
     match syslog::purge(host) {

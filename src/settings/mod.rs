@@ -3,6 +3,7 @@
 pub mod flat_conf;
 pub mod fluent;
 pub mod installinfo;
+pub mod omiserver;
 pub mod omsadmin;
 pub mod onboarding;
 pub mod proxy;

@@ -31,7 +31,43 @@ pub struct ClientIdentity {
     pub key_pem: Secret,
 }
 
+/// A certificate for Operations Manager is valid from a year ago for 20 years (omi-scx.md 1.6).
+const SCOM_BEFORE: Duration = Duration::from_secs(365 * 86_400);
+const SCOM_VALIDITY: Duration = Duration::from_secs((365 + 7300) * 86_400);
+
 impl ClientIdentity {
+    /// Makes a new RSA-3072 key and a self-signed certificate for client authentication, by which
+    /// Operations Manager knows this host (bundle.md 6.6). The key is PKCS#8.
+    pub fn for_operations_manager(fqdn: &str, now: Timestamp) -> Result<Self> {
+        let key = rsa::RsaPrivateKey::new(&mut OsRng, 3072).context("cannot make an RSA key")?;
+        let pkcs8 = key.to_pkcs8_der().context("RSA key")?;
+        let key_pem = key.to_pkcs8_pem(LineEnding::LF).context("RSA key")?;
+        let signer = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(
+            &PrivatePkcs8KeyDer::from(pkcs8.as_bytes()),
+            &rcgen::PKCS_RSA_SHA256,
+        )
+        .context("cannot sign with the new RSA key")?;
+        let host = fqdn.split('.').next().unwrap_or(fqdn);
+        let mut params = CertificateParams::default();
+        let mut name = DistinguishedName::new();
+        name.push(DnType::CommonName, host);
+        name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), fqdn);
+        params.distinguished_name = name;
+        params.serial_number = Some(1.into());
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let since_1970 = u64::try_from(now.as_second()).context("the clock is before 1970")?;
+        let start = Duration::from_secs(since_1970).saturating_sub(SCOM_BEFORE);
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + start;
+        params.not_after = params.not_before + SCOM_VALIDITY;
+        let certificate = params
+            .self_signed(&signer)
+            .context("cannot sign the certificate")?;
+        Ok(ClientIdentity {
+            cert_pem: certificate.pem().replace("\r\n", "\n"),
+            key_pem: Secret::new(key_pem.as_str()),
+        })
+    }
+
     /// Makes a new RSA-2048 key and a self-signed certificate valid for a year from `now`.
     pub fn generate(ws: &WorkspaceId, guid: &AgentGuid, now: Timestamp) -> Result<Self> {
         let key = rsa::RsaPrivateKey::new(&mut OsRng, 2048).context("cannot make an RSA key")?;
@@ -168,6 +204,22 @@ mod tests {
                 .expose()
                 .starts_with("-----BEGIN RSA PRIVATE KEY-----\n")
         );
+    }
+
+    #[test]
+    fn the_certificate_for_operations_manager_lasts_and_names_the_host() {
+        let now = "2031-02-03T04:05:06Z".parse().unwrap();
+        let made = ClientIdentity::for_operations_manager("web1.example.com", now).unwrap();
+        let facts = Facts::read(&made.cert_der().unwrap()).unwrap();
+        assert_eq!(facts.subject.to_string(), "CN=web1, CN=web1.example.com");
+        assert_eq!(facts.not_before.to_string(), "2030-02-03T04:05:06Z");
+        assert!(
+            made.not_after()
+                .unwrap()
+                .to_string()
+                .starts_with("2051-01-2")
+        );
+        assert!(made.key_der().is_ok());
     }
 
     #[test]

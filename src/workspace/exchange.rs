@@ -165,6 +165,18 @@ pub fn onboard(request: &OnboardRequest) -> Result<OnboardAnswer, OnboardError> 
     }
 }
 
+/// The body of an onboarding as it may be shown: the certificate masked.
+pub fn shown(request: &OnboardRequest) -> String {
+    let os = metadata::operating_system(&request.layout, Telemetry::default());
+    TopologyRequest {
+        fqdn: metadata::fqdn(&request.layout),
+        entity_id: request.guid.clone(),
+        certificate_base64: "*".repeat(64),
+        os: os.unwrap_or_default(),
+    }
+    .to_xml()
+}
+
 fn accepted(response: &Response, skew: Option<Skew>, mut warnings: Vec<String>) -> OnboardAnswer {
     let answer = TopologyResponse::parse(&response.body).unwrap_or_else(|error| {
         warnings.push(format!("the service's answer cannot be read: {error}"));

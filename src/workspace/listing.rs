@@ -3,8 +3,10 @@
 
 use super::{all, is_active, primary};
 use crate::base::files;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::{WorkspaceId, WorkspaceName};
 use crate::host::Host;
+use crate::host::layout::Layout;
+use crate::settings::omsadmin::{self, OmsAdmin};
 
 /// What a workspace is to this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +45,8 @@ impl Status {
 }
 
 /// The role of one workspace.
-pub fn role(host: &Host, id: &WorkspaceId) -> Role {
-    if primary(&host.layout).as_ref() == Some(id) {
+pub fn role(host: &Host, id: &WorkspaceName) -> Role {
+    if primary(&host.layout).is_some_and(|first| *first == *id) {
         return Role::Primary;
     }
     let marker = host.layout.workspace(id).marker();
@@ -58,55 +60,92 @@ pub fn role(host: &Host, id: &WorkspaceId) -> Role {
     }
 }
 
-/// The status of one workspace.
-pub fn status(host: &Host, id: &WorkspaceId) -> Status {
+/// The status of one workspace. scom never has an omsadmin.conf (bundle.md 6.6): its settings are
+/// there when its omsagent.conf is.
+pub fn status(host: &Host, id: &WorkspaceName) -> Status {
     let paths = host.layout.workspace(id);
+    let settings = match id.id() {
+        Some(_) => paths.omsadmin_conf(),
+        None => paths.omsagent_conf(),
+    };
     if is_active(host, id) {
         Status::Running
     } else if paths.service_registered().exists() {
         Status::Registered
-    } else if paths.omsadmin_conf().exists() {
+    } else if settings.exists() {
         Status::Saved
     } else {
         Status::Failure
     }
 }
 
-/// The lines of `-l`: the primary workspace first.
+/// The lines of `-l`: the primary workspace first, then the others, then scom. LAD is never told.
 pub fn lines(host: &Host) -> Vec<String> {
-    let mut ids = all(&host.layout);
-    let first = primary(&host.layout);
-    ids.sort_by_key(|id| first.as_ref() != Some(id));
-    if ids.is_empty() {
+    if let Some(id) = only_one(&host.layout) {
+        return vec![line(&Role::Primary, &id, status(host, &id))];
+    }
+    let mut names: Vec<WorkspaceName> = all(&host.layout).into_iter().map(Into::into).collect();
+    let first: Option<WorkspaceName> = primary(&host.layout).map(Into::into);
+    names.sort_by_key(|name| first.as_ref() != Some(name));
+    let scom = WorkspaceName::scom();
+    if host.layout.workspace(&scom).etc.is_dir() {
+        names.push(scom);
+    }
+    if names.is_empty() {
         return vec!["No Workspace".into()];
     }
-    ids.iter()
-        .map(|id| line(&role(host, id), id, status(host, id)))
+    names
+        .iter()
+        .map(|name| line(&role(host, name), name, status(host, name)))
         .collect()
 }
 
-fn line(role: &Role, id: &WorkspaceId, status: Status) -> String {
+/// The workspace of a host that knows only one: ETC/conf is a folder, from before there were
+/// several (bundle.md 6.4, 6.8).
+fn only_one(layout: &Layout) -> Option<WorkspaceId> {
+    let conf = layout.etc().join("conf");
+    let is_folder = std::fs::symlink_metadata(&conf).is_ok_and(|m| m.is_dir());
+    let conf = conf.join("omsadmin.conf");
+    let text = files::read_text_no_follow(&conf, omsadmin::LIMIT).ok()??;
+    OmsAdmin::parse(&text).workspace().filter(|_| is_folder)
+}
+
+fn line(role: &Role, name: &WorkspaceName, status: Status) -> String {
     let title = match role {
         Role::Primary => "Primary Workspace".to_owned(),
         Role::Other => "Workspace".to_owned(),
         Role::Marked(text) => format!("Workspace({text})"),
     };
-    format!("{title}: {id}    Status: {}", status.text())
+    format!("{title}: {name}    Status: {}", status.text())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    const ONE: &str = "11111111-2222-3333-4444-555555555555";
+    const TWO: &str = "22222222-2222-3333-4444-555555555555";
+    const THREE: &str = "33333333-2222-3333-4444-555555555555";
+
+    fn host() -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::detect(Layout::new(dir.path()));
+        (dir, host)
+    }
+
+    fn put(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
 
     #[test]
     fn a_marker_is_one_line_and_never_a_foreign_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let host = Host::detect(crate::host::layout::Layout::new(dir.path()));
-        let id = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+        let (_dir, host) = host();
+        let id: WorkspaceId = ONE.parse().unwrap();
         let marker = host.layout.workspace(&id).marker();
-        std::fs::create_dir_all(marker.parent().unwrap()).unwrap();
         assert_eq!(role(&host, &id), Role::Other);
-        std::fs::write(&marker, "Az\u{1b}ure\nWorkspace: forged\n").unwrap();
+        put(&marker, "Az\u{1b}ure\nWorkspace: forged\n");
         assert_eq!(role(&host, &id), Role::Marked("Azure".into()));
         std::fs::remove_file(&marker).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", &marker).unwrap();
@@ -115,7 +154,7 @@ mod tests {
 
     #[test]
     fn four_blanks_before_status() {
-        let id = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+        let id: WorkspaceId = ONE.parse().unwrap();
         assert_eq!(
             line(&Role::Primary, &id, Status::Running),
             "Primary Workspace: 11111111-2222-3333-4444-555555555555    Status: Onboarded(OMSAgent Running)"
@@ -123,6 +162,54 @@ mod tests {
         assert_eq!(
             line(&Role::Marked("Azure".into()), &id, Status::Registered),
             "Workspace(Azure): 11111111-2222-3333-4444-555555555555    Status: Warning(OMSAgent Registered, Not Running)"
+        );
+    }
+
+    #[test]
+    fn primary_then_others_then_scom_and_never_lad_or_state() {
+        let (_dir, host) = host();
+        let layout = &host.layout;
+        assert_eq!(lines(&host), ["No Workspace"]);
+        let at = |name: &str| layout.workspace(&name.parse().unwrap());
+        put(&at(THREE).omsadmin_conf(), "x");
+        put(&at(ONE).service_registered(), "");
+        put(&at(TWO).marker(), "Azure");
+        put(&at("scom").omsagent_conf(), "");
+        put(&at("scom").marker(), "SCOM Workspace");
+        put(&at("LAD").omsadmin_conf(), "x");
+        put(&layout.etc().join("state").join(ONE).join("conf/x"), "x");
+        std::os::unix::fs::symlink(at(THREE).conf(), layout.etc().join("conf")).unwrap();
+        assert_eq!(
+            lines(&host),
+            [
+                format!(
+                    "Primary Workspace: {THREE}    Status: {}",
+                    Status::Saved.text()
+                ),
+                format!("Workspace: {ONE}    Status: {}", Status::Registered.text()),
+                format!(
+                    "Workspace(Azure): {TWO}    Status: {}",
+                    Status::Failure.text()
+                ),
+                format!(
+                    "Workspace(SCOM Workspace): scom    Status: {}",
+                    Status::Saved.text()
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_link_is_the_only_workspace() {
+        let (_dir, host) = host();
+        let conf = host.layout.etc().join("conf/omsadmin.conf");
+        put(&conf, &format!("WORKSPACE_ID={TWO}\n"));
+        assert_eq!(
+            lines(&host),
+            [format!(
+                "Primary Workspace: {TWO}    Status: {}",
+                Status::Failure.text()
+            )]
         );
     }
 }

@@ -1,15 +1,19 @@
 //! Floor 4: one workspace on this host: onboarding, its files, its certificate, its state.
 
 pub mod exchange;
+pub mod forwarding;
+pub mod identity;
 pub mod listing;
 pub mod migrate;
 pub mod onboarding;
 pub mod port;
+pub mod pseudo;
+pub mod refresh;
 pub mod removal;
 pub mod service;
 pub mod templates;
 
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::{WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
 use crate::host::layout::Layout;
 use crate::host::{Host, services, unit};
@@ -32,6 +36,8 @@ pub struct OnboardingRequest {
     pub marker: Option<String>,
     /// CA certificates to trust beside the system's; copied to ETC/ca.pem.
     pub ca_file: Option<PathBuf>,
+    /// Show what is sent, the certificate masked.
+    pub verbose: bool,
 }
 
 /// All workspaces that have a folder in ETC, in name order. Links and other names are not
@@ -49,6 +55,21 @@ pub fn all(layout: &Layout) -> Vec<WorkspaceId> {
     ids
 }
 
+/// [`all`], then the pseudo-workspaces that have a folder: scom, LAD.
+pub fn everything(layout: &Layout) -> Vec<WorkspaceName> {
+    let there = |name: &WorkspaceName| {
+        let folder = layout.workspace(name).etc;
+        std::fs::symlink_metadata(folder).is_ok_and(|m| m.is_dir())
+    };
+    let mut names: Vec<WorkspaceName> = all(layout).into_iter().map(Into::into).collect();
+    names.extend(
+        [WorkspaceName::scom(), WorkspaceName::lad()]
+            .into_iter()
+            .filter(there),
+    );
+    names
+}
+
 /// The primary workspace: the one that ETC/conf points into (bundle.md 4.5).
 pub fn primary(layout: &Layout) -> Option<WorkspaceId> {
     let target = std::fs::read_link(layout.etc().join("conf")).ok()?;
@@ -57,7 +78,7 @@ pub fn primary(layout: &Layout) -> Option<WorkspaceId> {
 }
 
 /// Key, certificate and a non-empty omsadmin.conf are there (bundle.md 6.9).
-pub fn is_onboarded(layout: &Layout, id: &WorkspaceId) -> bool {
+pub fn is_onboarded(layout: &Layout, id: &WorkspaceName) -> bool {
     let paths = layout.workspace(id);
     [paths.key(), paths.cert(), paths.omsadmin_conf()]
         .iter()
@@ -65,7 +86,7 @@ pub fn is_onboarded(layout: &Layout, id: &WorkspaceId) -> bool {
 }
 
 /// Does the workspace's agent run? A service manager that does not answer counts as no.
-pub fn is_active(host: &Host, id: &WorkspaceId) -> bool {
+pub fn is_active(host: &Host, id: &WorkspaceName) -> bool {
     services::is_active(host, &unit::name(id)).unwrap_or(false)
 }
 

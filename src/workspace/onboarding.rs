@@ -6,11 +6,11 @@ use super::exchange::{self, OnboardAnswer, OnboardRequest};
 use super::service::{
     self, AgentNews, ForwardSyslog, KeepRunning, ReadByAgent, RunService, ServiceLink,
 };
-use super::{OnboardingRequest, is_active, is_onboarded, port, primary, templates};
+use super::{OnboardingRequest, identity, is_active, is_onboarded, port, primary, templates};
 use crate::base::files::{self, Look, Owner};
-use crate::base::ids::{AgentGuid, WorkspaceId};
+use crate::base::ids::{AgentGuid, WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
-use crate::host::{Host, accounts, logrotate, unit};
+use crate::host::{Host, accounts, logrotate, services, unit};
 use crate::plan::backup::Backups;
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
 use crate::plan::undo::Undo;
@@ -42,7 +42,37 @@ pub fn is_running_as_asked(host: &Host, request: &OnboardingRequest) -> bool {
     is_onboarded(&host.layout, &request.id)
         && is_active(host, &request.id)
         && (request.marker.is_some() || links())
+        && !is_copied(host, &request.id)
         && is_set_as_asked(host, request).unwrap_or(false)
+}
+
+fn is_copied(host: &Host, id: &WorkspaceId) -> bool {
+    let saved = saved_settings(host, id).ok().flatten();
+    saved.is_some_and(|saved| identity::is_copy(&saved, &MachineIds::read(&host.layout)))
+}
+
+/// Where only the Azure resource id is another one than asked for, it is written to the
+/// workspace's own omsadmin.conf (R22) and the agent reads it; the service is not contacted. True
+/// when that was so.
+pub fn update_resource(host: &Host, request: &OnboardingRequest) -> Result<bool> {
+    let Some(resource) = &request.azure_resource else {
+        return Ok(false);
+    };
+    let without = OnboardingRequest {
+        azure_resource: None,
+        ..request.clone()
+    };
+    if !is_running_as_asked(host, &without) {
+        return Ok(false);
+    }
+    let Some(mut conf) = saved_settings(host, &request.id)? else {
+        return Ok(false);
+    };
+    conf.azure_resource_id.clone_from(resource);
+    let path = host.layout.workspace(&request.id).omsadmin_conf();
+    conf.write(&path, Look::owned(0o644, service_owner(host)?))?;
+    let _ = services::restart(host, &unit::name(&request.id))?;
+    Ok(true)
 }
 
 /// Is what was given, beside the id and its key, saved already?
@@ -57,6 +87,11 @@ fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
     if let Some(path) = &request.ca_file
         && files::read(path, CA_LIMIT)? != files::read(&host.layout.ca_file(), CA_LIMIT)?
     {
+        return Ok(false);
+    }
+    let marker = host.layout.workspace(&request.id).marker();
+    let marker = files::read_text_no_follow(&marker, 4096)?;
+    if marker.as_deref().map(str::trim) != request.marker.as_deref().map(str::trim) {
         return Ok(false);
     }
     let Some(resource) = &request.azure_resource else {
@@ -183,7 +218,7 @@ fn without_prefix(host: &Host, path: PathBuf) -> PathBuf {
     }
 }
 
-fn push_folders(plan: &mut Plan, host: &Host, id: &WorkspaceId, owner: Owner) {
+pub(super) fn push_folders(plan: &mut Plan, host: &Host, id: &WorkspaceName, owner: Owner) {
     let paths = host.layout.workspace(id);
     // Under the host's lock: nobody else is writing these.
     for dir in [
@@ -269,6 +304,13 @@ impl Step for Register {
             .then(|| saved_settings(&self.host, &self.request.id))
             .transpose()?
             .flatten()
+            .filter(|conf| {
+                let copied = identity::is_copy(conf, &MachineIds::read(layout));
+                if copied {
+                    report.line("warning\tThis host is a copy of the one that was onboarded: it gets an identity of its own");
+                }
+                !copied
+            })
             .and_then(|conf| conf.guid());
         let kept = match &known {
             Some(guid) => {
@@ -310,6 +352,9 @@ impl Step for Register {
             azure_resource_id: self.request.azure_resource.clone().unwrap_or_default(),
             clock: Clock::System,
         };
+        if self.request.verbose {
+            report.line(&exchange::shown(&request));
+        }
         let answer = exchange::onboard(&request)?;
         for text in &answer.warnings {
             report.line(&format!("warning\t{text}"));

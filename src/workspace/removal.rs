@@ -1,9 +1,9 @@
 //! Taking one workspace away (`omsadmin.sh -x`), or only its traces on the running system
 //! (package removal keeps identity and settings: bundle.md 5).
 
-use super::{all, port, primary};
+use super::{everything, port, primary};
 use crate::base::files;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::host::layout::Layout;
 use crate::host::services::ServiceManager;
 use crate::host::{Host, logrotate, services, syslog, unit};
@@ -13,14 +13,14 @@ use std::path::Path;
 
 /// Every workspace that anything is left of: a folder, a unit, a program link, a log rotation, the
 /// primary links. Somebody may have deleted one of them by hand.
-pub fn traces(layout: &Layout) -> Vec<WorkspaceId> {
+pub fn traces(layout: &Layout) -> Vec<WorkspaceName> {
     let names = |dir: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(dir).into_iter().flatten();
         entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect()
     };
-    let mut ids = all(layout);
+    let mut ids = everything(layout);
     let folders = names(&layout.var());
     ids.extend(folders.iter().filter_map(|name| name.parse().ok()));
     let mut named = names(&layout.bin());
@@ -30,8 +30,9 @@ pub fn traces(layout: &Layout) -> Vec<WorkspaceId> {
         let name = name.strip_suffix(".service").unwrap_or(name);
         name.strip_prefix("omsagent-")?.parse().ok()
     }));
-    ids.extend(primary(layout));
-    ids.sort();
+    ids.extend(primary(layout).map(Into::into));
+    // GUIDs before the pseudo-workspaces, as `-X` goes through them (bundle.md 6.5).
+    ids.sort_by_key(|name| (name.id().is_none(), !name.is_scom(), name.clone()));
     ids.dedup();
     ids
 }
@@ -48,7 +49,7 @@ pub struct Withdrawn {
 
 /// Stops and unregisters the service, takes the log rotation, the program link, the syslog stanza
 /// and the primary links away. What cannot be done is told, and the rest is done.
-pub fn withdraw(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Withdrawn {
+pub fn withdraw(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Withdrawn {
     let layout = &host.layout;
     let paths = layout.workspace(id);
     if host.services == ServiceManager::Systemd {
@@ -70,14 +71,14 @@ pub fn withdraw(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Withd
     try_to(files::remove(&paths.service_registered()));
     try_to(files::remove(&layout.bin().join(format!("omsagent-{id}"))));
     try_to(logrotate::remove(host, id).map(|c| c.made()));
-    if primary(layout).as_ref() == Some(id) {
-        for (link, _) in layout.primary_links(id) {
+    if let Some(id) = primary(layout).filter(|first| **first == *id) {
+        for (link, _) in layout.primary_links(&id) {
             if link.is_symlink() {
                 try_to(files::remove(&link));
             }
         }
     }
-    let port = port::configured(layout, id).unwrap_or(port::FIRST);
+    let port = port::to_give_up(layout, id, None);
     let stanza = syslog::unconfigure(host, id, port);
     let restart_syslog = try_to(stanza.map(|c| c.made()).map_err(Into::into));
     Withdrawn {
@@ -86,18 +87,51 @@ pub fn withdraw(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Withd
     }
 }
 
-/// Removes a workspace whole: [`withdraw`], then its folders.
-pub fn remove(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Result<()> {
-    report.line(&format!("info\tDisable workspace: {id}"));
-    let done = withdraw(host, id, report);
-    if done.restart_syslog {
+/// Stops and unregisters the service, and nothing else. True when nothing was in the way.
+pub fn unregister(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> bool {
+    let unit = services::remove_unit(host, &unit::name(id));
+    let marker = files::remove(&host.layout.workspace(id).service_registered());
+    let failed = [unit.map(drop).map_err(Into::into), marker.map(drop)];
+    let mut complete = true;
+    for e in failed.into_iter().filter_map(Result::err) {
+        complete = false;
+        report.warn(&format!("workspace {id}: {e:#}"));
+    }
+    complete
+}
+
+/// Removes workspaces whole: [`withdraw`], then the folders. The syslog daemon is restarted once.
+/// One that cannot be removed does not keep the others.
+pub fn remove(host: &Host, names: &[WorkspaceName], report: &mut dyn Report) -> Result<()> {
+    let mut restart_syslog = false;
+    let mut kept = Vec::new();
+    for name in names {
+        report.line(&format!("info\tDisable workspace: {name}"));
+        let done = withdraw(host, name, report);
+        restart_syslog |= done.restart_syslog;
+        if !done.complete {
+            kept.push(name.as_str());
+        } else if let Err(e) = remove_folders(host, name, report) {
+            report.warn(&format!("workspace {name}: {e:#}"));
+            kept.push(name.as_str());
+        }
+    }
+    if restart_syslog {
         let _ = services::restart_syslog(host)?;
     }
-    if !done.complete {
-        bail!("workspace {id} is not removed: see the warnings above, then try again");
+    if !kept.is_empty() {
+        let kept = kept.join(", ");
+        bail!("workspace {kept} is not removed: see the warnings above, then try again");
     }
+    Ok(())
+}
+
+fn remove_folders(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Result<()> {
     report.line("info\tCleanup the folders");
     let paths = host.layout.workspace(id);
+    if paths.conf_d().join("npmd.conf").exists() {
+        files::remove_tree(&host.layout.var().join("npm_state"))?;
+    }
     files::remove_tree(&paths.var)?;
     files::remove_tree(&paths.etc)?;
     Ok(())
@@ -134,13 +168,17 @@ mod tests {
         let gone = format!("/etc/opt/microsoft/omsagent/{}/conf", id(4));
         std::os::unix::fs::symlink(gone, &link).unwrap();
         std::fs::create_dir_all(at(&format!("var/opt/microsoft/omsagent/{}", id(5)))).unwrap();
+        for name in ["LAD", "scom"] {
+            std::fs::create_dir_all(at(&format!("var/opt/microsoft/omsagent/{name}"))).unwrap();
+        }
         let host = Host::detect(Layout::new(dir.path()));
         let found = traces(&host.layout);
-        let wanted: Vec<WorkspaceId> = (1..=5).map(|n| id(n).parse().unwrap()).collect();
+        let wanted: Vec<WorkspaceName> = (1..=5)
+            .map(|n| id(n).parse().unwrap())
+            .chain([WorkspaceName::scom(), WorkspaceName::lad()])
+            .collect();
         assert_eq!(found, wanted);
-        for id in &found {
-            remove(&host, id, &mut Kept::default()).unwrap();
-        }
+        remove(&host, &found, &mut Kept::default()).unwrap();
         assert_eq!(traces(&host.layout), []);
         assert!(!link.is_symlink() && at("etc/logrotate.d/omsagent-other").exists());
     }

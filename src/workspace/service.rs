@@ -1,10 +1,10 @@
 //! The running half of a workspace as steps: its program link, its unit, its syslog stanza.
 
-use super::is_active;
+use super::{forwarding, is_active};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceId;
-use crate::host::services::ServiceManager;
-use crate::host::syslog::{self, Selection, SyslogError};
+use crate::host::services::{ServiceError, ServiceManager};
+use crate::host::syslog::{self, SyslogError};
 use crate::host::{Host, accounts, services, unit};
 use crate::plan::backup::Backups;
 use crate::plan::process::Process;
@@ -168,11 +168,11 @@ impl RunService {
     }
 
     fn unit_path(&self) -> PathBuf {
-        services::unit_dir(&self.host.layout).join(self.unit())
+        services::placed_path(&self.host, &self.unit())
     }
 
     fn unit_text(&self) -> Result<Option<String>> {
-        files::read_text(&self.unit_path(), 1 << 20)
+        Ok(services::placed_text(&self.host, &self.unit())?)
     }
 }
 
@@ -187,7 +187,7 @@ impl Step for RunService {
         }
         Ok(!self.news.stale.get()
             && self.marker.satisfied()?
-            && self.unit_text()?.is_some_and(|t| t == unit::text(&self.id))
+            && services::is_placed(&self.host, &self.unit(), &unit::text(&self.id))?
             && services::is_enabled(&self.host, &self.unit())?
             && is_active(&self.host, &self.id))
     }
@@ -282,7 +282,7 @@ impl Step for ForwardSyslog {
         if self.host.syslog.is_none() {
             return Ok(true);
         }
-        let selection = Selection::default();
+        let selection = forwarding::selection(&self.host.layout, &self.id)?;
         match syslog::would_change(&self.host, &self.id, self.port, &selection) {
             Err(SyslogError::NoSource(_)) => Ok(false),
             paths => Ok(paths?.is_empty()),
@@ -290,7 +290,7 @@ impl Step for ForwardSyslog {
     }
 
     fn before(&self, backups: &mut Backups) -> Result<Undo> {
-        let selection = Selection::default();
+        let selection = forwarding::selection(&self.host.layout, &self.id)?;
         let paths = match syslog::would_change(&self.host, &self.id, self.port, &selection) {
             Err(SyslogError::NoSource(_)) => return Ok(Undo::Nothing),
             paths => paths?,
@@ -304,7 +304,7 @@ impl Step for ForwardSyslog {
             return Ok(());
         };
         report.line(&format!("Configuring {} for OMS logging", daemon.name()));
-        let wanted = Selection::default();
+        let wanted = forwarding::selection(&self.host.layout, &self.id)?;
         match syslog::configure_keeping(&self.host, &self.id, self.port, &wanted) {
             // Somebody else's mistake must not keep the workspace from being onboarded.
             Err(e @ (SyslogError::BrokenBefore { .. } | SyslogError::NoSource(_))) => {
@@ -316,7 +316,13 @@ impl Step for ForwardSyslog {
             }
             configured => {
                 if configured?.made() {
-                    let _ = services::restart_syslog(&self.host)?;
+                    match services::restart_syslog(&self.host) {
+                        // Whoever runs it without either has a way of their own.
+                        Err(e @ ServiceError::NoSyslogRestart(_)) => report.warn(&e.to_string()),
+                        done => {
+                            let _ = done?;
+                        }
+                    }
                 }
                 Ok(())
             }

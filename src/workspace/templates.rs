@@ -2,7 +2,7 @@
 //! (protocol.md 1.11, bundle.md 4.5).
 
 use crate::base::files;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::host::layout::Layout;
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ const LIMIT: usize = 1 << 20;
 pub type Rendered = (PathBuf, String);
 
 /// omsagent.conf and every omsagent.d template of sysconf, with the workspace's paths and port.
-pub fn render(layout: &Layout, id: &WorkspaceId, syslog_port: u16) -> Result<Vec<Rendered>> {
+pub fn render(layout: &Layout, id: &WorkspaceName, syslog_port: u16) -> Result<Vec<Rendered>> {
     let paths = layout.workspace(id);
     let main = layout.sysconf().join("omsagent.conf");
     let text = files::read_text(&main, LIMIT)?.with_context(|| {
@@ -47,7 +47,7 @@ pub fn render(layout: &Layout, id: &WorkspaceId, syslog_port: u16) -> Result<Vec
     Ok(rendered)
 }
 
-fn fill(layout: &Layout, id: &WorkspaceId, syslog_port: u16, text: &str) -> String {
+fn fill(layout: &Layout, id: &WorkspaceName, syslog_port: u16, text: &str) -> String {
     let paths = layout.workspace(id);
     let inside = |path: PathBuf| {
         // The agent will see its files without the prefix of an image folder.
@@ -81,7 +81,7 @@ mod tests {
     fn placeholders_are_filled_without_the_image_prefix() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        let id: WorkspaceId = "11111111-2222-3333-4444-555555555555".parse().unwrap();
+        let id: WorkspaceName = "11111111-2222-3333-4444-555555555555".parse().unwrap();
         std::fs::create_dir_all(layout.sysconf().join("omsagent.d")).unwrap();
         std::fs::write(layout.sysconf().join("omsagent.conf"), "a %CERT_DIR_WS%\n").unwrap();
         std::fs::write(

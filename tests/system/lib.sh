@@ -55,18 +55,13 @@ exits() {
 
 is_rpm() { case $ROOT in rhel*|rocky*|*+dnf*|*+rpm*|sles*) return 0;; esac; return 1; }
 
-# A root whose first process is not systemd: the agent is started by hand there (agent_start, agent_stop).
+# A root whose first process is not systemd: services are init scripts there.
 has_systemd() { case $ROOT in *+sysv*) return 1;; esac; return 0; }
-agent_start() { # NAME: as the unit would, and returns when it listens
-    if has_systemd; then sh_ "$1" "systemctl start $(agent_unit)"; return; fi
-    local var=/var/opt/microsoft/omsagent/$WS
-    sh_ "$1" "setsid runuser -u omsagent -g omiusers -- /opt/microsoft/omsagent/bin/omsagent run -d $var/run/omsagent.pid -o $var/log/omsagent.log \
-        -c /etc/opt/microsoft/omsagent/$WS/conf/omsagent.conf --no-supervisor >/dev/null 2>&1 </dev/null &"
-    sh_ "$1" 'for i in $(seq 1 100); do ! ss -Hlnt "sport = :25224" | grep -q . || exit 0; sleep 0.1; done; exit 1'
+agent_start() { # NAME
+    if has_systemd; then sh_ "$1" "systemctl start $(agent_unit)"; else sh_ "$1" "service omsagent-$WS start"; fi
 }
 agent_stop() { # NAME
-    if has_systemd; then sh_ "$1" "systemctl stop $(agent_unit)"; return; fi
-    sh_ "$1" 'pkill -TERM -u omsagent -f bin/omsagent; for i in $(seq 1 100); do pgrep -u omsagent -f bin/omsagent >/dev/null || exit 0; sleep 0.1; done; exit 1'
+    if has_systemd; then sh_ "$1" "systemctl stop $(agent_unit)"; else sh_ "$1" "service omsagent-$WS stop"; fi
 }
 
 # arrives TEXT SECONDS: a record with that text is in the hub.

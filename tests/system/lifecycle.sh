@@ -87,16 +87,12 @@ service() {
     said "^Primary Workspace: $WS    Status: Onboarded\(OMSAgent Running\)$"
 }
 
-# Without a service manager onboarding is complete but for the start, and says how that is done.
-no_service() {
-    said 'No service manager runs here' "$WORK/upgrade"
-    said "bin/omsagent run -d .*omsagent.conf" "$WORK/upgrade"
-    no sh_ $name 'pgrep -u omsagent'
-    [ -z "$(sh_ $name 'find / -xdev -name "omsagent-*.service"')" ]
-    exits 0 admin $name -l
-    said "^Primary Workspace: $WS    Status: Saved\(OMSAgent Not Registered, Workspace Configuration Saved\)$"
-    agent_start $name
+# Where init scripts start services: the same, asked of the script.
+init_script() {
+    sh_ $name "test -x /etc/init.d/omsagent-$WS && ls /etc/rc2.d/S*omsagent-$WS && service omsagent-$WS status"
     listens_as_omsagent "$(sh_ $name 'pgrep -u omsagent -f bin/omsagent')"
+    exits 0 admin $name -l
+    said "^Primary Workspace: $WS    Status: Onboarded\(OMSAgent Running\)$"
 }
 
 forward() {
@@ -137,7 +133,6 @@ survives_a_restart_of_the_agent() {
 }
 
 remove_keeps_the_workspace() {
-    has_systemd || agent_stop $name
     exits 0 bundle $name --remove
     said 'OMS agent shell bundle exiting with status code 0'
     no sh_ $name 'getent passwd omsagent || getent group omsagent'
@@ -155,13 +150,11 @@ install_brings_it_back() {
     guid=$(sh_ $name "grep ^AGENT_GUID= /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf")
     exits 0 bundle $name "${UPGRADE[@]}"
     equal "$(sh_ $name "grep ^AGENT_GUID= /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf")" "$guid" 'AGENT_GUID after installing again'
-    has_systemd || agent_start $name
     sh_ $name "logger -t rigtest -p auth.warning '$mark'"
     arrives "$mark" 30
 }
 
 purge_leaves_nothing() {
-    has_systemd || agent_stop $name
     exits 0 bundle $name --purge
     inside $name list >"$WORK/after"; inside $name accounts >"$WORK/accounts.after"
     same_file "$WORK/accounts.before" "$WORK/accounts.after"
@@ -183,7 +176,7 @@ case_ 'accounts' accounts
 case_ 'sudo rules: checked, root-owned targets, nothing else allowed' sudo_rules
 case_ 'folders, modes, links, certificate' modes
 if has_systemd; then case_ 'unit enabled, running as omsagent, listening on loopback only' service
-else case_ 'no service manager: said, exit 0, runs when started by hand' no_service; fi
+else case_ 'init script registered, running as omsagent, listening on loopback only' init_script; fi
 case_ 'log lines arrive; below the level and other facilities stay' forward
 inside $name ours >"$WORK/state"
 # Where there is no systemd there is no unit, so that state is another.

@@ -4,7 +4,7 @@ mod answers;
 pub mod args;
 mod image;
 mod immediate;
-mod interactive;
+pub(in crate::cli) mod interactive;
 mod json;
 pub mod log;
 mod manner;
@@ -266,6 +266,7 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
         azure_resource: args.azure_resource,
         marker: args.marker,
         ca_file,
+        verbose: false,
     })
 }
 

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 pub fn workspaces(patient: &Patient, found: &mut Vec<Finding>) {
     let layout = &patient.host.layout;
     for id in removal::traces(layout) {
-        let here = patient.workspaces.iter().any(|w| w.id == id);
+        let pseudo = id.id().is_none() && layout.workspace(&id).etc.is_dir();
+        let here = pseudo || patient.workspaces.iter().any(|w| *w.id == id);
         // What a removal of the package keeps is no left-over: the folder is there.
         if here {
             continue;

@@ -125,7 +125,9 @@ fn stopped(patient: &Patient, ward: &Ward, name: &str) -> Finding {
         .seen(format!("{state}{}", last_words(patient, ward)))
         .of(&ward.id);
     match patient.host.services {
-        ServiceManager::Systemd => finding.fix(Fix::Workspace(ward.id.clone())),
+        ServiceManager::Systemd | ServiceManager::SysV => {
+            finding.fix(Fix::Workspace(ward.id.clone()))
+        }
         ServiceManager::None => {
             finding.mend("start it: omsagent run --workspace ID, as user omsagent")
         }

@@ -8,11 +8,13 @@
 //! There is no loop: the agent writes its own log to a file and says nothing through syslog, so a
 //! forwarded message never makes another one.
 
+mod double;
 mod rsyslog;
 mod selection;
 mod syslog_ng;
 
-pub use selection::{Facility, Selection, Severity, UnknownName};
+pub use double::{Double, forwarded_by_others};
+pub use selection::{BadSelection, Facility, Selection, Severity, Transport, UnknownName};
 pub use syslog_ng::{CONF_D as SYSLOG_NG_D, MAIN as SYSLOG_NG_CONF};
 
 use super::layout::Layout;
@@ -20,7 +22,7 @@ use super::services::ServiceManager;
 use super::{Change, FILE_LIMIT, Host, blocks};
 use crate::base::command::{self, Command, Outcome};
 use crate::base::files::{self, Look, Owner};
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -125,7 +127,7 @@ impl SyslogDaemon {
 /// workspace had before. Lines of others are kept.
 pub fn configure(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
 ) -> Result<Change, SyslogError> {
@@ -137,7 +139,7 @@ pub fn configure(
 /// original's too, and only go to `port`; the selection is for a workspace without any.
 pub fn configure_keeping(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
 ) -> Result<Change, SyslogError> {
@@ -148,7 +150,7 @@ pub fn configure_keeping(
 /// The files that [`configure_keeping`] would change; none when there is nothing to do.
 pub fn would_change(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     selection: &Selection,
 ) -> Result<Vec<PathBuf>, SyslogError> {
@@ -185,7 +187,7 @@ impl<'a> Rules<'a> {
 }
 
 /// rsyslog's rules: those that are there, or the selection's.
-fn rsyslog_rules(files: &[&Edit], id: &WorkspaceId, port: u16, rules: Rules<'_>) -> String {
+fn rsyslog_rules(files: &[&Edit], id: &WorkspaceName, port: u16, rules: Rules<'_>) -> String {
     let kept = rules.kept(files, |text| rsyslog::present_rules(text, id, port));
     if kept.is_empty() {
         rsyslog::rules(port, rules.selection())
@@ -196,7 +198,7 @@ fn rsyslog_rules(files: &[&Edit], id: &WorkspaceId, port: u16, rules: Rules<'_>)
 
 fn edits(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     rules: Rules<'_>,
 ) -> Result<Vec<Edit>, SyslogError> {
@@ -221,14 +223,23 @@ fn edits(
     })
 }
 
-/// Takes this workspace's forwarding out of every place it may be in.
-pub fn unconfigure(host: &Host, id: &WorkspaceId, port: u16) -> Result<Change, SyslogError> {
+/// Takes this workspace's forwarding out of every place it may be in; of our own file also others'
+/// lines that forward to `port`, where nobody listens any more.
+pub fn unconfigure(
+    host: &Host,
+    id: &WorkspaceName,
+    port: Option<u16>,
+) -> Result<Change, SyslogError> {
     let mut edits = every_file(host)?;
     for edit in &mut edits {
         match (edit.daemon, edit.whose) {
-            (Daemon::Rsyslog, Whose::Ours) => {
-                edit.change(|text| rsyslog::take_port_out(&rsyslog::take_out(text, id), port))
-            }
+            (Daemon::Rsyslog, Whose::Ours) => edit.change(|text| {
+                let text = rsyslog::take_out(text, id);
+                match port {
+                    Some(port) => rsyslog::take_port_out(&text, port),
+                    None => text,
+                }
+            }),
             (Daemon::Rsyslog, Whose::Theirs) => edit.change(|text| rsyslog::take_out(text, id)),
             (Daemon::SyslogNg, _) => edit.change(|text| syslog_ng::take_out(text, id)),
         }
@@ -349,7 +360,7 @@ fn all_files(host: &Host) -> anyhow::Result<Vec<Edit>> {
 
 fn configure_syslog_ng(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     port: u16,
     rules: Rules<'_>,
 ) -> Result<Vec<Edit>, SyslogError> {

@@ -4,8 +4,8 @@
 //! A stanza of ours stands between its header and an end mark. The original's has the header
 //! only; what belongs to it is the run of `@127.0.0.1:<port>` lines right below.
 
-use super::selection::Selection;
-use crate::base::ids::WorkspaceId;
+use super::selection::{Facility, Selection, Transport};
+use crate::base::ids::WorkspaceName;
 use crate::host::blocks::{self, Marks, bare, lines};
 use crate::host::template;
 use std::ops::Range;
@@ -18,7 +18,7 @@ const END: &str = "# End of OMS Syslog collection for workspace ";
 const PORTS: Range<u16> = 25000..26000;
 
 /// The lines around a workspace's stanza; syslog-ng's has the same.
-pub(super) fn marks(id: &WorkspaceId) -> Marks {
+pub(super) fn marks(id: &WorkspaceName) -> Marks {
     Marks {
         begin: format!("{HEADER}{id}"),
         end: format!("{END}{id}"),
@@ -26,31 +26,25 @@ pub(super) fn marks(id: &WorkspaceId) -> Marks {
 }
 
 /// `text` with this workspace's stanza, in place of whatever form it has there.
-pub(super) fn put(text: &[u8], id: &WorkspaceId, rules: &str) -> Vec<u8> {
+pub(super) fn put(text: &[u8], id: &WorkspaceName, rules: &str) -> Vec<u8> {
     marks(id).put_over(text, &stanzas(text, Some(id)), rules)
 }
 
 /// The rules that forward a selection to `port`.
 pub(super) fn rules(port: u16, selection: &Selection) -> String {
-    selection
-        .facilities
-        .iter()
-        .map(|facility| {
-            template::fill(
-                include_str!("../../../templates/host/rsyslog.conf"),
-                &[
-                    ("%FACILITY%", facility.name()),
-                    ("%SEVERITY%", selection.severity.name()),
-                    ("%PORT%", &port.to_string()),
-                ],
-            )
-        })
-        .collect()
+    match (selection.facilities.as_slice(), selection.transport) {
+        ([], _) => format!("# Rules that others write below forward to 127.0.0.1:{port}.\n"),
+        (facilities, Transport::Udp) => facilities
+            .iter()
+            .map(|f| datagrams(*f, selection, port))
+            .collect(),
+        (facilities, Transport::Tcp) => stream(facilities, selection, port),
+    }
 }
 
 /// The rules that this workspace has in `text`, as somebody wrote them, but for the port. Empty
 /// when none forwards: the original's newest form is its header alone.
-pub(super) fn present_rules(text: &[u8], id: &WorkspaceId, port: u16) -> String {
+pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> String {
     let mut kept: Vec<String> = Vec::new();
     let mut forwards = false;
     for stanza in stanzas(text, Some(id)) {
@@ -87,8 +81,32 @@ pub(super) fn is_mark(line: &[u8]) -> bool {
         || line == blocks::NO_LINE_END
 }
 
+fn datagrams(facility: Facility, selection: &Selection, port: u16) -> String {
+    template::fill(
+        include_str!("../../../templates/host/rsyslog.conf"),
+        &[
+            ("%FACILITY%", facility.name()),
+            ("%SEVERITY%", selection.severity.name()),
+            ("%PORT%", &port.to_string()),
+        ],
+    )
+}
+
+/// One action for all, so that they share its queue.
+fn stream(facilities: &[Facility], selection: &Selection, port: u16) -> String {
+    let names: Vec<&str> = facilities.iter().map(|f| f.name()).collect();
+    template::fill(
+        include_str!("../../../templates/host/rsyslog-tcp.conf"),
+        &[
+            ("%FACILITIES%", &names.join(",")),
+            ("%SEVERITY%", selection.severity.name()),
+            ("%PORT%", &port.to_string()),
+        ],
+    )
+}
+
 /// `text` without this workspace's stanza.
-pub(super) fn take_out(text: &[u8], id: &WorkspaceId) -> Vec<u8> {
+pub(super) fn take_out(text: &[u8], id: &WorkspaceName) -> Vec<u8> {
     blocks::cut(text, &stanzas(text, Some(id)))
 }
 
@@ -120,7 +138,7 @@ pub(super) fn is_spent(text: &[u8]) -> bool {
 
 /// Where the stanzas are, of one workspace or of all: with an end mark, without, and end marks
 /// left alone by a tool that knows only the header.
-pub(super) fn stanzas(text: &[u8], id: Option<&WorkspaceId>) -> Vec<Range<usize>> {
+pub(super) fn stanzas(text: &[u8], id: Option<&WorkspaceName>) -> Vec<Range<usize>> {
     let all: Vec<Range<usize>> = lines(text).collect();
     let named = |n: usize, mark: &str| -> Option<String> {
         let line = String::from_utf8_lossy(bare(&text[all[n].clone()])).into_owned();

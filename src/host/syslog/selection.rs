@@ -63,6 +63,16 @@ names! {
     }
 }
 
+/// How the daemon hands messages over. The agent listens for both on its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transport {
+    /// What the original had, and what others look for.
+    #[default]
+    Udp,
+    /// Nothing is lost while the agent restarts: the daemon keeps it in a queue.
+    Tcp,
+}
+
 /// Messages of these facilities, of this severity and worse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
@@ -70,6 +80,89 @@ pub struct Selection {
     pub facilities: Vec<Facility>,
     /// The least severity that is forwarded.
     pub severity: Severity,
+    /// How.
+    pub transport: Transport,
+}
+
+/// Not a selection.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{text}` selects nothing: {why}; write `facility,facility.severity`, like `auth,authpriv.warning`, `*` for all facilities"
+)]
+pub struct BadSelection {
+    text: String,
+    why: String,
+}
+
+impl Selection {
+    /// Nothing is forwarded: a stanza where others put their own rules.
+    pub fn none() -> Selection {
+        Selection {
+            facilities: Vec::new(),
+            severity: Severity::Warning,
+            transport: Transport::Udp,
+        }
+    }
+}
+
+/// As rsyslog writes it: `auth,authpriv.warning`; `*` is every facility, `none` nothing at all; then
+/// ` tcp` or ` udp`.
+impl FromStr for Selection {
+    type Err = BadSelection;
+    fn from_str(text: &str) -> Result<Self, BadSelection> {
+        let bad = |why: String| BadSelection {
+            text: text.chars().filter(|c| !c.is_control()).take(200).collect(),
+            why,
+        };
+        let trimmed = text.trim();
+        if trimmed == "none" {
+            return Ok(Selection::none());
+        }
+        let (trimmed, transport) = match trimmed.rsplit_once([' ', '\t']) {
+            Some((rest, "tcp")) => (rest.trim_end(), Transport::Tcp),
+            Some((rest, "udp")) => (rest.trim_end(), Transport::Udp),
+            _ => (trimmed, Transport::Udp),
+        };
+        let (facilities, severity) = trimmed
+            .rsplit_once('.')
+            .ok_or_else(|| bad("there is no severity".into()))?;
+        let severity = severity
+            .parse()
+            .map_err(|e: UnknownName| bad(e.to_string()))?;
+        let mut chosen: Vec<Facility> = Vec::new();
+        if facilities.trim() == "*" {
+            chosen.extend(Facility::ALL);
+        } else {
+            for name in facilities.split(',') {
+                let facility: Facility = name
+                    .trim()
+                    .parse()
+                    .map_err(|e: UnknownName| bad(e.to_string()))?;
+                if !chosen.contains(&facility) {
+                    chosen.push(facility);
+                }
+            }
+        }
+        Ok(Selection {
+            facilities: chosen,
+            severity,
+            transport,
+        })
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.facilities.is_empty() {
+            return f.write_str("none");
+        }
+        let names: Vec<&str> = self.facilities.iter().map(|f| f.name()).collect();
+        write!(f, "{}.{}", names.join(","), self.severity)?;
+        match self.transport {
+            Transport::Udp => Ok(()),
+            Transport::Tcp => f.write_str(" tcp"),
+        }
+    }
 }
 
 impl Default for Selection {
@@ -83,6 +176,7 @@ impl Default for Selection {
                 Local4, Local5, Local6, Local7,
             ],
             severity: Severity::Warning,
+            transport: Transport::Udp,
         }
     }
 }
@@ -90,6 +184,42 @@ impl Default for Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selections_go_both_ways() {
+        for text in [
+            "auth,authpriv.warning",
+            "kern.debug",
+            "none",
+            "kern,user.err tcp",
+        ] {
+            assert_eq!(text.parse::<Selection>().unwrap().to_string(), text);
+        }
+        let all: Selection = "*.err".parse().unwrap();
+        assert_eq!(all.facilities.len(), Facility::ALL.len());
+        let twice: Selection = "auth, auth.info".parse().unwrap();
+        assert_eq!(twice.to_string(), "auth.info");
+        assert_eq!(
+            "kern.err udp".parse::<Selection>().unwrap().to_string(),
+            "kern.err"
+        );
+        let default = Selection::default();
+        assert_eq!(default.to_string().parse::<Selection>().unwrap(), default);
+        for bad in [
+            "",
+            "auth",
+            ".err",
+            "auth.",
+            "auth.loud",
+            "mine.err",
+            "auth.err\n*.* /x",
+            "*,auth.err",
+            "auth.err quic",
+            "tcp",
+        ] {
+            assert!(bad.parse::<Selection>().is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn names_go_both_ways() {

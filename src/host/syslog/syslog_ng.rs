@@ -2,8 +2,8 @@
 //! protocol.md 6.2). No file is touched here.
 
 use super::rsyslog::{is_mark, marks, stanzas as marked_stanzas};
-use super::selection::Selection;
-use crate::base::ids::WorkspaceId;
+use super::selection::{Facility, Selection, Severity, Transport};
+use crate::base::ids::WorkspaceName;
 use crate::host::blocks::{self, bare, is_blank};
 use crate::host::template;
 use std::ops::Range;
@@ -17,12 +17,15 @@ pub const CONF_D: &str = "/etc/syslog-ng/conf.d";
 pub const MAIN: &str = "/etc/syslog-ng/syslog-ng.conf";
 
 /// `text` with this workspace's stanza, in place of whatever form it has there.
-pub(super) fn put(text: &[u8], id: &WorkspaceId, rules: &str) -> Vec<u8> {
+pub(super) fn put(text: &[u8], id: &WorkspaceName, rules: &str) -> Vec<u8> {
     marks(id).put_over(text, &stanzas(text, Some(id)), rules)
 }
 
 /// The statements that forward a selection of `source` to `port`.
-pub(super) fn rules(id: &WorkspaceId, port: u16, selection: &Selection, source: &str) -> String {
+pub(super) fn rules(id: &WorkspaceName, port: u16, selection: &Selection, source: &str) -> String {
+    if selection.facilities.is_empty() {
+        return parts_for_others(id, port);
+    }
     let facilities: Vec<&str> = selection.facilities.iter().map(|f| f.name()).collect();
     template::fill(
         include_str!("../../../templates/host/syslog-ng.conf"),
@@ -32,13 +35,20 @@ pub(super) fn rules(id: &WorkspaceId, port: u16, selection: &Selection, source: 
             ("%SOURCE%", source),
             ("%FACILITIES%", &facilities.join(", ")),
             ("%SEVERITY%", selection.severity.name()),
+            (
+                "%TRANSPORT%",
+                match selection.transport {
+                    Transport::Udp => "udp",
+                    Transport::Tcp => "tcp",
+                },
+            ),
         ],
     )
 }
 
 /// The statements that this workspace has in `text`, as somebody wrote them, but for the port.
 /// Empty when none forwards: the original's newest form is a comment alone.
-pub(super) fn present_rules(text: &[u8], id: &WorkspaceId, port: u16) -> String {
+pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> String {
     let mut kept: Vec<String> = Vec::new();
     for stanza in stanzas(text, Some(id)) {
         for line in blocks::lines(&text[stanza.clone()]) {
@@ -75,8 +85,23 @@ fn at_port(line: &str, port: u16) -> String {
     format!("{}{port}{}", &line[..at], &line[at + digits..])
 }
 
+/// Filters by facility and by severity and a destination, for log paths that others write: the
+/// diagnostics extension does (bundle.md 4.9).
+fn parts_for_others(id: &WorkspaceName, port: u16) -> String {
+    let facilities = Facility::ALL
+        .iter()
+        .map(|f| format!("filter f_{id}_oms_f_{f} {{ facility({f}); }};\n"));
+    let severities = Severity::ALL
+        .iter()
+        .map(|s| format!("filter f_{id}_oms_ml_{s} {{ level({s}..emerg); }};\n"));
+    let to = format!(
+        "destination d_{id}_oms {{ network(\"127.0.0.1\" transport(\"udp\") port({port})); }};\n"
+    );
+    facilities.chain(severities).chain([to]).collect()
+}
+
 /// `text` without this workspace's stanza and without single lines that name its objects.
-pub(super) fn take_out(text: &[u8], id: &WorkspaceId) -> Vec<u8> {
+pub(super) fn take_out(text: &[u8], id: &WorkspaceName) -> Vec<u8> {
     blocks::cut(text, &stanzas(text, Some(id)))
 }
 
@@ -86,7 +111,7 @@ pub(super) fn purge(text: &[u8]) -> Vec<u8> {
 }
 
 /// Marked stanzas, and the original's lines, each of which names its workspace.
-fn stanzas(text: &[u8], id: Option<&WorkspaceId>) -> Vec<Range<usize>> {
+fn stanzas(text: &[u8], id: Option<&WorkspaceName>) -> Vec<Range<usize>> {
     let mut found = marked_stanzas(text, id);
     for line in blocks::lines(text) {
         let inside = found
@@ -102,13 +127,13 @@ fn stanzas(text: &[u8], id: Option<&WorkspaceId>) -> Vec<Range<usize>> {
 
 /// A whole statement or comment of the original: names end in `<WS>_oms` (R28: its default form
 /// is a comment only, which it never found again).
-fn is_originals(line: &[u8], id: Option<&WorkspaceId>) -> bool {
+fn is_originals(line: &[u8], id: Option<&WorkspaceName>) -> bool {
     let Ok(line) = std::str::from_utf8(line.trim_ascii()) else {
         return false;
     };
     let is_ws = |name: &str| match id {
         Some(id) => id.as_str() == name,
-        None => name.parse::<WorkspaceId>().is_ok() || name == "LAD" || name == "scom",
+        None => name.parse::<WorkspaceName>().is_ok(),
     };
     if let Some(comment) = line.strip_prefix(DEFAULT_COMMENT) {
         return is_ws(comment.trim());

@@ -1,0 +1,119 @@
+//! `omsadmin.sh -U` and `-R`: the shipped fragments renewed, the folders put right
+//! (bundle.md 6.8, 6.9). What hosts from before the time of several workspaces need is elsewhere.
+
+use super::onboarding::{push_folders, service_owner};
+use super::{all, port, primary, templates};
+use crate::base::files::{self, Look, Owner};
+use crate::base::ids::WorkspaceId;
+use crate::host::{Host, logrotate};
+use crate::plan::steps::WriteFile;
+use crate::plan::{Plan, Report};
+use crate::settings::proxy;
+use anyhow::Result;
+
+/// What the product ships and administrators do not edit: renewed by `-U`. syslog.conf and
+/// monitor.conf hold a host's own ports.
+const SHIPPED: [&str; 4] = [
+    "heartbeat.conf",
+    "telemetry.conf",
+    "operation.conf",
+    "container.conf",
+];
+
+/// The plan of `-U`: proxy.conf brought to its place, then each workspace's shipped fragments.
+pub fn update(host: &Host, report: &mut dyn Report) -> Result<Plan> {
+    let owner = service_owner(host)?;
+    let mut plan = Plan::new();
+    push_old_proxy(&mut plan, host, owner, report)?;
+    for id in all(&host.layout) {
+        let paths = host.layout.workspace(&id);
+        if !paths.conf_d().is_dir() {
+            report.line(&format!(
+                "info\tWorkspace {id} has no folder {}: skipped",
+                paths.conf_d().display()
+            ));
+            continue;
+        }
+        let port = port::configured(&host.layout, &id).unwrap_or(port::FIRST);
+        for (path, text) in templates::render(&host.layout, &id, port)? {
+            let name = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default();
+            if path.starts_with(paths.conf_d()) && SHIPPED.contains(&name) {
+                plan.push(WriteFile::new(path, text, Look::owned(0o644, owner)));
+            }
+        }
+    }
+    Ok(plan)
+}
+
+/// proxy.conf of the time of one workspace. One in the new place is newer (R21).
+fn push_old_proxy(
+    plan: &mut Plan,
+    host: &Host,
+    owner: Owner,
+    report: &mut dyn Report,
+) -> Result<()> {
+    let new = host.layout.proxy_conf();
+    let conf = host.layout.etc().join("conf");
+    let old = match primary(&host.layout) {
+        Some(id) => host.layout.workspace(&id).conf(),
+        None => conf,
+    };
+    let old = old.join("proxy.conf");
+    if new.exists() {
+        return Ok(());
+    }
+    let Some(bytes) = files::read_no_follow(&old, proxy::LIMIT)? else {
+        return Ok(());
+    };
+    report.line(&format!(
+        "info\tMoving proxy configuration from file {} to {}",
+        old.display(),
+        new.display()
+    ));
+    plan.push(WriteFile::new(new, bytes, Look::owned(0o600, owner)));
+    Ok(())
+}
+
+/// The plan of `-R`: folders and log rotation of each workspace that is whole. The others are told.
+pub fn rebuild(host: &Host, report: &mut dyn Report) -> Result<Plan> {
+    let owner = service_owner(host)?;
+    let mut plan = Plan::new();
+    for id in all(&host.layout) {
+        if let Some(lack) = lack(host, &id) {
+            report.line(&format!("warning\t{lack}"));
+            continue;
+        }
+        push_folders(&mut plan, host, &id, owner);
+        let rotation = logrotate::path(host, &id);
+        if rotation.parent().is_some_and(|dir| dir.is_dir()) {
+            report.line(&format!("info\tConfigure log rotate for workspace {id}..."));
+            let look = Look::owned(0o644, Owner::ROOT);
+            plan.push(WriteFile::new(rotation, logrotate::text(&id), look));
+        }
+    }
+    Ok(plan)
+}
+
+fn lack(host: &Host, id: &WorkspaceId) -> Option<String> {
+    let paths = host.layout.workspace(id);
+    let conf = paths.omsadmin_conf();
+    let there = [paths.key(), paths.cert(), conf.clone()]
+        .iter()
+        .all(|p| p.is_file());
+    if !there {
+        return Some(format!(
+            "Workspace {id} has created a folder {}, but is missing certificates or configuration; please onboard",
+            paths.etc.display()
+        ));
+    }
+    let empty = std::fs::metadata(&conf).is_ok_and(|m| m.len() == 0);
+    empty.then(|| {
+        format!(
+            "Workspace {id} has an empty configuration file at {}",
+            conf.display()
+        )
+    })
+}
