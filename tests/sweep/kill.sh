@@ -1,6 +1,6 @@
 #!/bin/bash
 # kill ROOT [MINUTES]   the crash sweep: dies or fails at one system call, then the same command again: exactly the clean end
-# state. One case is one instance. Commands: install, onboard, upgrade, remove, purge. Processes: the bundle's program, dpkg or
+# state. One case is one instance. Commands: install, onboard, upgrade, original (the upgrade from it), remove, purge. Processes: the bundle's program, dpkg or
 # rpm, the package's scripts. Calls: every rename, unlink, mkdir, link, fsync, chown, chmod and creating open that the process does.
 # Faults: kill -9 at the call; ENOSPC or EIO from it.  Without MINUTES every case; else a random choice for that long, once
 # the clean runs are known. EVERY=k: of each command, process, fault and call the k-th, 2k-th ... and the first, and every kill of our
@@ -12,7 +12,7 @@
 HERE=$(dirname "$(readlink -f "$0")")
 . "$HERE/next.sh"
 minutes=${2:-0}
-commands=${COMMANDS:-install onboard upgrade remove purge} processes=${PROCESSES:-bundle packages scripts} faults=${FAULTS:-kill error}
+commands=${COMMANDS:-install onboard upgrade original remove purge} processes=${PROCESSES:-bundle packages scripts} faults=${FAULTS:-kill error}
 SEED=${SEED:-$RANDOM}
 logs=${SWEEP_LOGS:-$TOP/target/test-logs/sweep}/kill.$ROOT; rm -rf "$logs"; mkdir -p "$logs"
 img=$(mktemp -d /dev/shm/omsagent-sweep.XXXXXX 2>/dev/null || mktemp -d "$WORK/img.XXXXXX")
@@ -22,7 +22,7 @@ seq_=0
 
 command_of() { # NAME: the words after `sh`
     case $1 in
-        install) echo "/mnt/dist/$BUNDLE_NAME --upgrade";;
+        install | original) echo "/mnt/dist/$BUNDLE_NAME --upgrade";;
         onboard) echo "/mnt/dist/$BUNDLE_NAME --upgrade -w $WS --shared-key-file /mnt/k/key -d $DOMAIN --ca-file /mnt/k/ca.pem";;
         upgrade) echo '/mnt/k/next.sh --upgrade';;
         remove) echo "/mnt/dist/$BUNDLE_NAME --remove";;
@@ -30,8 +30,7 @@ command_of() { # NAME: the words after `sh`
     esac
 }
 # What a command starts from: a bare system, one with the package, one with a workspace.
-disk_of() { case $1 in install) echo bare;; onboard) echo package;; *) echo workspace;; esac; }
-runs_after() { case $1 in onboard | upgrade) return 0;; esac; return 1; }
+disk_of() { case $1 in install) echo bare;; onboard) echo package;; original) echo original;; *) echo workspace;; esac; }
 
 # fresh DISK: a booted instance $name from a copy of that disk.
 fresh() {
@@ -54,16 +53,28 @@ state() { # FILE: everything that the end of a command is compared by
     } >"$1" 2>&1
 }
 
+# The original's stand-in with one workspace, whose identity the hub knows.
+lay_original() {
+    local format=deb install='dpkg --force-confdef -i' p
+    ! is_rpm || { format=rpm install='rpm -i --nosignature'; }
+    "$TOP/tests/system/original/make" $format "$WORK/k/o"; chmod -R a+rX "$WORK/k/o"
+    for p in omi scx omsagent; do sh_ $name "$install /mnt/k/o/$p.$format"; done
+    on $name /mnt/t/original/lay multi "$WS"
+}
+
 prepare() {
     local d
     next_bundle "$WORK/k"
     truncate -s 600M "$img/bare"
-    for d in package workspace; do
+    local disks='package workspace' f
+    case " $commands ${CASE:-} " in *' original '*) disks+=' original';; esac
+    for d in $disks; do
         cp --sparse=always "$img/bare" "$img/$d.new"; mv "$img/$d.new" "$img/$d"
         INSTANCES=(); name=sw$$$d
         start $name --disk "img:$img/$d"
         hub_start $name
-        case $d in package) bundle $name --upgrade;; workspace) bundle $name "${UPGRADE[@]}";; esac >"$WORK/prepare" 2>&1 || { cat "$WORK/prepare"; stage_broken "no $d disk"; }
+        case $d in package) bundle $name --upgrade;; workspace) bundle $name "${UPGRADE[@]}";; original) lay_original;; esac >"$WORK/prepare" 2>&1 || { cat "$WORK/prepare"; stage_broken "no $d disk"; }
+        [ $d != workspace ] || for f in conf/omsadmin.conf certs/oms.crt certs/oms.key; do mkdir -p "$WORK/k/id/$WS"; sh_ $name "cat /etc/opt/microsoft/omsagent/$WS/$f" >"$WORK/k/id/$WS/${f##*/}"; done
         hub_stop
         "$RIG/down" $name >/dev/null 2>&1      # a clean shutdown: all is on the disk
     done

@@ -14,8 +14,11 @@ extract() {
 }
 
 install() {
-    if is_rpm; then sh_ $name 'rpm -Uvh /root/x/omsbundle.*/100/omsagent-*.rpm'
-    else sh_ $name 'dpkg -i /root/x/omsbundle.*/100/omsagent-*.deb'; fi
+    if is_rpm; then sh_ $name 'TZ=Asia/Tokyo rpm -Uvh /root/x/omsbundle.*/100/omsagent-*.rpm'
+    else sh_ $name 'TZ=Asia/Tokyo dpkg -i /root/x/omsbundle.*/100/omsagent-*.deb'; fi
+    # The time that it notes is UTC, as it says, wherever the installer sits.
+    local noted; noted=$(sh_ $name 'date -d "$(sed -n 2p /etc/opt/microsoft/omsagent/sysconf/installinfo.txt)" +%s')
+    [ $(($(date +%s) - noted)) -lt 300 ] || wrong "installinfo.txt notes another time: $noted"
     sh_ $name 'rm -rf /root/x'
     # Installed, not onboarded: says so, runs nothing.
     exits 0 admin $name -l
