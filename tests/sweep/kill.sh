@@ -4,7 +4,7 @@
 # rpm, the package's scripts. Calls: every rename, unlink, mkdir, link, fsync, chown, chmod and creating open that the process does.
 # Faults: kill -9 at the call; ENOSPC or EIO from it.  Without MINUTES every case; else a random choice for that long, once
 # the clean runs are known. EVERY=k: of each command, process, fault and call the k-th, 2k-th ... and the first, and every kill of our
-# own processes at a line of the journal, in that order until MINUTES are over.
+# own processes at a line of the journal.
 #   COMMANDS="install purge" PROCESSES="bundle" FAULTS="kill" limit it; SEED=n repeats a choice; LIST=1 only counts;
 #   CASE="install bundle kill 1 rename 3" is one case with its output.
 . "$(dirname "$(readlink -f "$0")")/../system/lib.sh"
@@ -154,7 +154,7 @@ deadline=$((SECONDS + minutes * 60))
 while read -r -a the <&3; do
     [ "$minutes" = 0 ] || [ $SECONDS -lt $deadline ] || break
     one "${the[@]}"
-done 3< <(if [ "$minutes" = 0 ] || [ -n "${EVERY:-}" ]; then cat "$logs/cases"; else shuf --random-source=<(openssl enc -aes-256-ctr -pass "pass:$SEED" -nosalt </dev/zero 2>/dev/null) "$logs/cases"; fi)
+done 3< <(if [ "$minutes" = 0 ]; then cat "$logs/cases"; else shuf --random-source=<(openssl enc -aes-256-ctr -pass "pass:$SEED" -nosalt </dev/zero 2>/dev/null) "$logs/cases"; fi)
 PASSED=$((tried - bad)) FAILED=$bad
 echo "sweep kill $ROOT: $tried of $total cases tried, $bad failed (seed $SEED)"
 exit 0
