@@ -425,6 +425,7 @@ fn jitter(wait: Duration) -> Duration {
 fn first_words(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(160)]);
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.replace(|c: char| c.is_control(), "?");
     if text.is_empty() {
         String::new()
     } else {

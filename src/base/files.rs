@@ -232,8 +232,9 @@ pub fn remove_tree(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Ok(m) if m.is_dir() => {
-            fs::remove_dir_all(path)
-                .with_context(|| format!("cannot remove folder `{}`", path.display()))?;
+            let what = || format!("cannot remove folder `{}`", path.display());
+            let parent = Parent::pin(path).with_context(what)?;
+            fs::remove_dir_all(&parent.path).with_context(what)?;
             Ok(true)
         }
         _ => remove(path),

@@ -76,19 +76,27 @@ pub fn run(args: &Args) -> Result<u8> {
         (patient, found)
     };
     let (mut patient, mut found) = look();
-    let mut mended = Vec::new();
+    let (mut mended, mut locked_out) = (Vec::new(), false);
     if args.fix && found.iter().any(|f| f.fix.is_some()) {
         signals::interrupt_plans();
         let before = found;
         {
-            let _lock = recovery::enter(&patient.host, Purpose::Change, &mut Quiet)?;
-            mending::mend(&patient.host, &before, &mut Quiet);
+            match recovery::enter(&patient.host, Purpose::Change, &mut Quiet) {
+                Ok(_lock) => mending::mend(&patient.host, &before, &mut Quiet),
+                Err(e) => {
+                    err!("error\tnothing was mended: {e:#}");
+                    locked_out = true;
+                }
+            }
         }
         (patient, found) = look();
         let gone = |f: &Finding| f.fix.is_some() && !found.contains(f);
         mended = before.into_iter().filter(gone).collect();
     }
-    let code = doctor::exit_code(&found);
+    let code = match locked_out {
+        true => doctor::exit_code(&found).max(2),
+        false => doctor::exit_code(&found),
+    };
     if args.json {
         let whole = Whole {
             schema: 1,

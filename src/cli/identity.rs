@@ -7,11 +7,11 @@ use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::recovery::{self, Purpose};
-use crate::out;
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::metadata::MachineIds;
 use crate::workspace::{self, identity};
-use anyhow::{Result, bail};
+use crate::{err, out};
+use anyhow::Result;
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
@@ -29,7 +29,8 @@ pub enum Args {
 /// Runs it; the number is the exit code: 1 from `show` when there is a copy.
 pub fn run(args: &Args) -> Result<u8> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("only root can do this: run it with sudo");
+        err!("omsagent identity: only root can do this: run it with sudo");
+        return Ok(5);
     }
     let host = Host::detect(Layout::new("/"));
     match args {

@@ -84,7 +84,8 @@ fn perform(args: &Args, moves: &mut Vec<Move>) -> u8 {
         return 5;
     }
     let host = Host::detect(Layout::new("/"));
-    let _lock = match recovery::enter(&host, Purpose::Change, &mut Console) {
+    let lock = (!args.dry_run).then(|| recovery::enter(&host, Purpose::Change, &mut Console));
+    let _lock = match lock.transpose() {
         Ok(lock) => lock,
         Err(e) => {
             err!("error\t{e:#}");

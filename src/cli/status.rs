@@ -20,7 +20,9 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.json {
         out!("{}", serde_json::to_string(&status)?);
     } else {
-        out!("{}", text(&status).trim_end());
+        // Part of it is the service account's, or the far end's: a terminal must not act on it.
+        let plain = text(&status).replace(|c: char| c.is_control() && c != '\n', "?");
+        out!("{}", plain.trim_end());
     }
     Ok(u8::from(status.workspaces.iter().any(|w| !w.running)))
 }

@@ -153,6 +153,11 @@ pub struct Finding {
     pub fix: Option<Fix>,
 }
 
+/// Without what a terminal would act on: part of it is the service account's, or the far end's.
+fn plain(text: String) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
 impl PartialEq for Finding {
     fn eq(&self, other: &Finding) -> bool {
         let key = |f: &Finding| (f.id, f.workspace.clone(), f.what.clone());
@@ -167,7 +172,7 @@ impl Finding {
         Finding {
             id,
             workspace: None,
-            what: what.into(),
+            what: plain(what.into()),
             evidence: String::new(),
             mend: String::new(),
             fix: None,
@@ -182,9 +187,7 @@ impl Finding {
 
     /// What was seen.
     pub fn seen(mut self, evidence: impl Into<String>) -> Finding {
-        let text: String = evidence.into();
-        let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-        self.evidence = plain.take(600).collect();
+        self.evidence = plain(evidence.into()).chars().take(600).collect();
         self
     }
 

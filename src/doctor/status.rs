@@ -9,7 +9,7 @@ use crate::agent::figures::{ClockFigures, InputFigures, OutputFigures, Snapshot}
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
 use crate::host::unit_state::{self, UnitState};
-use crate::host::{Host, unit};
+use crate::host::{Host, services, unit};
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::settings::proxy;
 use crate::wire::certificate::Facts;
@@ -208,6 +208,7 @@ fn one(
             None
         }
     };
+    let name = crate::host::unit::name(id);
     let endpoint = admin.map(|a| a.oms_endpoint).filter(|url| !url.is_empty());
     let (role, marker) = match listing::role(host, id) {
         listing::Role::Primary => ("primary", None),
@@ -220,8 +221,14 @@ fn one(
         role,
         marker,
         onboarded: may_read.then(|| workspace::is_onboarded(&host.layout, id)),
-        registered: unit.is_some_and(|u| u.load == "loaded"),
-        enabled: unit.is_some_and(|u| u.file == "enabled"),
+        registered: match unit {
+            Some(unit) => unit.load == "loaded",
+            None => matches!(services::placed_text(host, &name), Ok(Some(_))),
+        },
+        enabled: match unit {
+            Some(unit) => unit.file == "enabled",
+            None => services::is_enabled(host, &name).unwrap_or(false),
+        },
         running,
         state,
         process: process.map(|p| ProcessStatus {

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Larger than any unit.
 const LIMIT: usize = 1 << 20;
+/// What the original's units run, `omsagent-<workspace>` too.
+const PROGRAM: &str = "/opt/microsoft/omsagent/bin/omsagent";
 /// What only our units run.
 const OURS: &str = "/opt/microsoft/omsagent/bin/omsagent run ";
 
@@ -23,7 +25,7 @@ pub fn services(layout: &Layout) -> Vec<String> {
     let units = services::placed_units(layout).into_iter();
     let mut found: Vec<String> = units
         .filter_map(|unit| Some(unit.strip_suffix(".service")?.to_owned()))
-        .filter(|name| is_service(name) && !is_ours(layout, name))
+        .filter(|name| is_service(name) && runs_the_original(layout, name))
         .collect();
     let scripts = std::fs::read_dir(layout.path("/etc/init.d"));
     found.extend(
@@ -55,17 +57,27 @@ fn is_service(name: &str) -> bool {
         .is_some_and(|id| id.parse::<WorkspaceId>().is_ok())
 }
 
-fn is_ours(layout: &Layout, name: &str) -> bool {
+/// Only what starts the original's own program is the original's: ours, the unit that stands for all
+/// of ours, and what an administrator wrote stay.
+fn runs_the_original(layout: &Layout, name: &str) -> bool {
     let files = services::unit_files(layout, &format!("{name}.service"));
-    files
-        .iter()
-        .all(|path| matches!(files::read_text(path, LIMIT), Ok(Some(text)) if text.contains(OURS)))
+    files.iter().any(|path| {
+        matches!(files::read_text(path, LIMIT), Ok(Some(text))
+            if text.contains(PROGRAM) && !text.contains(OURS))
+    })
 }
 
-/// Where no systemd runs an administrator may have written a script that starts our agent.
+/// What scripts of ours, and of administrators for our agent, have in them.
+const OUR_SCRIPTS: [&str; 3] = [
+    "omsagent run",
+    " service \"lsb-",
+    "/bin/service_control \"$@\"",
+];
+
 fn starts_ours(layout: &Layout, name: &str) -> bool {
     let path = layout.path("/etc/init.d").join(name);
-    !matches!(files::read_text(&path, LIMIT), Ok(Some(text)) if !text.contains("omsagent run"))
+    let text = files::read_text(&path, LIMIT).ok().flatten();
+    text.is_none_or(|text| OUR_SCRIPTS.iter().any(|sign| text.contains(sign)))
 }
 
 /// The System V script of a service and the links that start it at boot.
@@ -163,6 +175,21 @@ mod tests {
             format!("ExecStart={OURS}-d x\n"),
         )
         .unwrap();
+        // The unit for all of ours, and their scripts.
+        let ours = include_str!("../../templates/host/omsagent-all.service");
+        std::fs::write(unit("omsagent"), ours).unwrap();
+        for (id, text) in [
+            (
+                "scom",
+                include_str!("../../templates/host/omsagent-all.init"),
+            ),
+            (
+                "31111111-2222-3333-4444-555555555555",
+                "exec \"$program\" service \"lsb-$1\" x",
+            ),
+        ] {
+            std::fs::write(at("etc/init.d").join(format!("omsagent-{id}")), text).unwrap();
+        }
         std::fs::write(at("etc/init.d/omsagent"), "x").unwrap();
         std::fs::write(at("etc/rc2.d/S20omsagent"), "x").unwrap();
         std::fs::write(at("etc/rc2.d/S20notomsagent"), "x").unwrap();

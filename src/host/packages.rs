@@ -156,9 +156,7 @@ impl PackageManager {
             PackageManager::Dpkg => {
                 dpkg().args(["--force-confold", "--force-confdef", "--install"])
             }
-            PackageManager::Rpm => Command::new("rpm")
-                .args(["--upgrade", "--oldpackage", "--replacepkgs"])
-                .timeout(PATIENCE),
+            PackageManager::Rpm => rpm().args(["--upgrade", "--oldpackage", "--replacepkgs"]),
         }
         .arg(path)
     }

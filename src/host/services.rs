@@ -332,6 +332,19 @@ pub struct Activity {
 pub fn activity(host: &Host, name: &str) -> Result<Activity, ServiceError> {
     check_name(name)?;
     need(host, "ask for", name)?;
+    if host.services != ServiceManager::Systemd {
+        let main_pid = running(host, name);
+        let (state, sub_state) = match main_pid {
+            Some(_) => ("active", "running"),
+            None => ("inactive", "dead"),
+        };
+        return Ok(Activity {
+            state: state.into(),
+            sub_state: sub_state.into(),
+            main_pid,
+            restarts: 0,
+        });
+    }
     const NAMES: &str = "ActiveState,SubState,MainPID,NRestarts";
     let outcome = quietly(&["show", "--property", NAMES, name])?;
     Ok(read_activity(&outcome.output))

@@ -18,7 +18,7 @@ use crate::package::Arch;
 use crate::plan::backup::Backups;
 use crate::plan::journal::{CutShort, Journal, Run};
 use crate::plan::keep::{self, Coming, Keep};
-use crate::plan::steps::WriteFile;
+use crate::plan::steps::{MakeDir, WriteFile};
 use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{OnboardingRequest, onboarding};
@@ -285,6 +285,17 @@ fn prepare(
         let step = InstallPortable::new(host, bundle, entry, scratch, order.force)
             .map_err(DeployError::Package)?;
         push_onboarding_file(&mut plan, host, order);
+        if order
+            .first_boot
+            .as_ref()
+            .is_some_and(|first| first.ca.is_some())
+        {
+            let etc = host.layout.etc();
+            let missing: Vec<_> = etc.ancestors().take_while(|dir| !dir.is_dir()).collect();
+            for dir in missing.into_iter().rev() {
+                plan.push(MakeDir::new(dir, Look::owned(0o755, Owner::ROOT)));
+            }
+        }
         push_first_boot(&mut plan, host, order);
         // The last one: it takes back what it did by itself.
         plan.push(step);

@@ -7,9 +7,10 @@
 
 use super::product;
 use crate::base::files::{self, Look, Owner};
+use crate::base::ids::WorkspaceName;
 use crate::host::layout::Layout;
 use crate::host::packages::PackageManager;
-use crate::host::{FILE_LIMIT, Host, accounts, originals, services};
+use crate::host::{FILE_LIMIT, Host, accounts, logrotate, originals, services, umbrella};
 use crate::plan::steps::WriteFile;
 use crate::plan::{Plan, Report};
 use crate::workspace;
@@ -84,7 +85,7 @@ pub fn outline(layout: &Layout) -> Vec<String> {
             "move workspace {id} to folders of its own, and rewrite its omsagent.conf to them"
         ));
     }
-    let left = leftovers(layout);
+    let left = leftovers(layout, !lines.is_empty());
     lines.extend(left.iter().map(|path| format!("remove {}", path.display())));
     lines
 }
@@ -107,9 +108,15 @@ pub fn retire(host: &Host, report: &mut dyn Report) -> bool {
             }
         }
         if let Some(which) = originals::extension(&name) {
+            // Nobody has asked us to start it.
+            if let Some(workspace) = umbrella::workspace_of(&name)
+                && let Err(e) = files::remove(&layout.workspace(&workspace).service_registered())
+            {
+                report.warn(&format!("{e:#}"));
+            }
             report.line(&format!(
-                "warning\t{which} is not served by this agent: its files stay below {}, its \
-                 service is gone",
+                "warning\t{which}: the original's service is gone, its files stay below {}; \
+                 `service_control start` with its name starts this agent on them",
                 layout.etc().display()
             ));
         }
@@ -218,7 +225,7 @@ fn remove_home(layout: &Layout) {
 pub fn clear_up(host: &Host, news: bool, report: &mut dyn Report) -> Result<()> {
     let layout = &host.layout;
     let mut plan = Plan::new();
-    for path in leftovers(layout) {
+    for path in leftovers(layout, news || is_put_off(layout)) {
         plan.push(WriteFile::remove(path));
     }
     let mut journal = product::journal(host, "clear up behind the original".into());
@@ -237,20 +244,32 @@ pub fn clear_up(host: &Host, news: bool, report: &mut dyn Report) -> Result<()> 
 }
 
 /// Files below places of the original's own names, or with its marks in them.
-pub fn leftovers(layout: &Layout) -> Vec<PathBuf> {
+/// What package managers set aside below sysconf is the original's only while it is taken over:
+/// afterwards it is what people had edited of ours.
+pub fn leftovers(layout: &Layout, takeover: bool) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = [
         "/etc/cron.d/omsagent",
         "/etc/logrotate.d/omsagent",
-        "/etc/logrotate.d/omsagent-LAD",
-        "/etc/logrotate.d/omsagent-scom",
         "/var/lib/logrotate/omsagent-status",
         "/opt/microsoft/omsagent/bin/purge_omsagent.sh",
         "/opt/microsoft/omsagent/bin/troubleshooter",
-        "/opt/microsoft/omsagent/bin/omsagent-LAD",
-        "/opt/microsoft/omsagent/bin/omsagent-scom",
     ]
     .map(|path| layout.path(path))
     .into();
+    // Those of the pseudo workspaces may be ours.
+    for name in [WorkspaceName::lad(), WorkspaceName::scom()] {
+        let rotation = layout.path(format!("/etc/logrotate.d/omsagent-{name}"));
+        let text = files::read_text_no_follow(&rotation, FILE_LIMIT)
+            .ok()
+            .flatten();
+        if text.is_none_or(|text| text != logrotate::text(&name)) {
+            found.push(rotation);
+        }
+        let link = layout.bin().join(format!("omsagent-{name}"));
+        if !std::fs::read_link(&link).is_ok_and(|target| target == Path::new("omsagent")) {
+            found.push(link);
+        }
+    }
     // It runs a program of omsconfig's.
     if !layout.path("/opt/omi/bin/OMSConsistencyInvoker").exists() {
         found.push(layout.path("/etc/cron.d/OMSConsistencyInvoker"));
@@ -262,7 +281,10 @@ pub fn leftovers(layout: &Layout) -> Vec<PathBuf> {
         found.push(backup);
     }
     for dir in [layout.sysconf(), layout.sysconf().join("omsagent.d")] {
-        let ends = [SET_ASIDE, ".rpmsave", ".dpkg-old", ".dpkg-dist"];
+        let ends: &[&str] = match takeover {
+            true => &[SET_ASIDE, ".rpmsave", ".dpkg-old", ".dpkg-dist"],
+            false => &[SET_ASIDE],
+        };
         found.extend(names(&dir).into_iter().filter_map(|name| {
             let ours = ends.iter().any(|end| name.ends_with(end));
             ours.then(|| dir.join(name))
@@ -368,7 +390,7 @@ mod tests {
         let (dir, host) = host(&[gone.as_slice(), stays.as_slice()].concat());
         std::fs::create_dir_all(dir.path().join("opt/microsoft/omsagent/ruby/lib/x")).unwrap();
         let report = &mut Kept::default();
-        clear_up(&host, false, report).unwrap();
+        clear_up(&host, true, report).unwrap();
         for (path, _) in gone {
             assert!(!dir.path().join(path).exists(), "{path}");
         }

@@ -5,6 +5,7 @@
 use super::first_boot::PrepareFirstBoot;
 use super::{migrate, release};
 use crate::base::files::{self, Look, Owner};
+use crate::base::ids::WorkspaceName;
 use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
 use crate::host::services::ServiceManager;
@@ -170,8 +171,17 @@ fn unflatten(host: &Host, report: &mut dyn Report) -> Result<bool> {
 /// Brings every onboarded workspace (back) to life. One that cannot be is told, and no other is
 /// the worse for it.
 fn resume_workspaces(host: &Host, report: &mut dyn Report) {
+    // Those of the diagnostics extension and of Operations Manager are not started: that is theirs to
+    // ask for. One that runs, runs the new program.
+    let everything = workspace::everything(&host.layout);
+    for name in everything.iter().filter(|name| name.id().is_none()) {
+        if let Err(e) = resume_pseudo(host, name) {
+            report.warn(&format!("workspace {name}: {e:#}"));
+        }
+    }
     for id in workspace::all(&host.layout) {
-        if !workspace::is_onboarded(&host.layout, &id) {
+        // Key and certificate of a running one may come from elsewhere (LoadCredential).
+        if !workspace::is_onboarded(&host.layout, &id) && !workspace::is_active(host, &id) {
             continue;
         }
         let pid = |host: &Host| services::main_pid(host, &unit::name(&id)).ok().flatten();
@@ -202,9 +212,19 @@ fn resume_workspaces(host: &Host, report: &mut dyn Report) {
     }
 }
 
+fn resume_pseudo(host: &Host, name: &WorkspaceName) -> Result<()> {
+    take_back(host, name)?;
+    if workspace::is_active(host, name) {
+        let unit = unit::name(name);
+        let _ = services::install_unit(host, &unit, &unit::text(name))?;
+        let _ = services::restart(host, &unit)?;
+    }
+    Ok(())
+}
+
 /// Files kept by a removal belong to root meanwhile (or to a number without a name, after one by
 /// the original); the service account gets them back. A running agent's tree is left alone.
-pub(super) fn take_back(host: &Host, id: &crate::base::ids::WorkspaceId) -> Result<()> {
+pub(super) fn take_back(host: &Host, id: &WorkspaceName) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
     let owner = onboarding::service_owner(host)?;
     let paths = host.layout.workspace(id);

@@ -2,7 +2,7 @@
 //! changes the host takes it back, or brings it to its end, before it does anything of its own.
 
 use super::release::{self, PACKAGE};
-use super::{means, product};
+use super::{means, portable, product};
 use crate::base::command::Command;
 use crate::base::files;
 use crate::host::Host;
@@ -11,7 +11,7 @@ use crate::plan::backup::Backups;
 use crate::plan::history::{self, Ended, History, Past};
 use crate::plan::journal::{self, CutShort};
 use crate::plan::lock::{self, HostLock};
-use crate::plan::undo::{Reverter, When};
+use crate::plan::undo::{Reverter, Undo, When};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -119,7 +119,12 @@ fn is_due(run: &Past) -> bool {
 fn take_back(host: &Host, records: &Path, run: &Past, report: &mut dyn Report) -> Ended {
     let backups = Backups::of(records, &run.id);
     let (mut left, mut has_package) = (Vec::new(), false);
-    for step in run.steps.iter().rev() {
+    // What the run itself has taken back may be somebody's by now. An agent is started when all else
+    // is done.
+    let open = |step: &&history::Begun| {
+        step.state.as_deref() != Some("undone") || matches!(step.undo(), Some(Undo::Running { .. }))
+    };
+    for step in run.steps.iter().rev().filter(open) {
         let done = match step.undo() {
             None => Err(anyhow::anyhow!("this release does not know how")),
             Some(undo) => {
@@ -188,9 +193,14 @@ fn configure(host: &Host, version: &str, report: &mut dyn Report) -> Result<()> 
         return product::configure(host, report).map_err(|broken| broken.source);
     }
     let program = host.layout.bin().join("omsagent");
+    // The installed program takes this call for a package manager's, and forgets the receipt.
+    let receipt = portable::Receipt::load(&host.layout)?;
     let outcome = Command::new(&program.to_string_lossy())
         .args(["maintainer", "postinst", "configure"])
         .run_with(|bytes| report.tool_output(bytes))?;
+    if let Some(receipt) = receipt {
+        receipt.save(&host.layout)?;
+    }
     if !outcome.ok() {
         bail!(
             "package {PACKAGE} {version} is not configured: {}",

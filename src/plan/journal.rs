@@ -196,7 +196,9 @@ impl Journal {
         if written && end != End::LeftBehind {
             backups.discard();
         }
-        if end == End::TakenBack && self.made_dir {
+        // A receipt, or accounts of ours that could not go, are still needed.
+        let needed = ["portable.json", "accounts"].map(|name| self.records.join(name).exists());
+        if end == End::TakenBack && self.made_dir && needed == [false, false] {
             let _ = std::fs::remove_dir_all(&self.records);
         }
     }

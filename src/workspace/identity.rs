@@ -8,7 +8,7 @@ use crate::host::{Host, services, unit};
 use crate::plan::Report;
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::metadata::MachineIds;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 /// Was the workspace onboarded on another machine? Only two hardware ids that differ say so.
 pub fn is_copy(saved: &OmsAdmin, machine: &MachineIds) -> bool {
@@ -60,10 +60,9 @@ pub fn reset(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Result<(
         let owner = super::onboarding::service_owner(host)?;
         saved.write(&conf, Look::owned(0o644, owner))?;
     }
-    for entry in std::fs::read_dir(paths.state()).into_iter().flatten() {
-        let entry = entry.with_context(|| format!("cannot read `{}`", paths.state().display()))?;
-        files::remove_tree(&entry.path())?;
-    }
+    // The folder is the account's: a link in its place goes, not what it points at. Onboarding makes
+    // it anew.
+    files::remove_tree(&paths.state())?;
     report.line(&format!(
         "info\tWorkspace {id}: agent GUID, key, certificate and what waited to be sent are deleted; onboard it again with omsadmin.sh -w {id}"
     ));

@@ -32,6 +32,8 @@ one_fault() {
     echo "$id" >>"$WORK/planted"
     [ "$restore" != fix ] || echo "$id" >>"$WORK/fixable"
     set -- $words
+    # Faults planted one after the other start the agent more often than systemd allows.
+    sh_ $name 'systemctl reset-failed'
     eval "$plant"
     doctor "$@"
     for i in $(ids); do
@@ -45,6 +47,7 @@ one_fault() {
     else
         eval "$restore"
     fi
+    sh_ $name 'systemctl reset-failed'
     [ -z "$after" ] || eval "$after"
     clean "$@"
     grep -qx "$id" "$WORK/found" || wrong "$id was not found"
@@ -71,7 +74,7 @@ healthy() {
     exits 3 sh_ $name 'runuser -u nobody -- omsagent doctor'
 }
 offline_is_quick() {
-    hub_stop
+    hub_stop; sh_ $name 'systemctl reset-failed'
     local t0=$SECONDS
     exits 2 sh_ $name 'omsagent doctor'
     [ $((SECONDS - t0)) -lt 15 ] || wrong "it took $((SECONDS - t0)) s"
@@ -165,7 +168,7 @@ fault file-owner $I '' 'in_ "chown root:root $W/certs/oms.key"' fix
 fault file-open $I '' 'in_ "chmod 666 $W/conf/omsadmin.conf"' fix
 fault proxy-open $I '' 'in_ "echo proxy.test:3128 >$E/proxy.conf; chmod 644 $E/proxy.conf; chown omsagent:omiusers $E/proxy.conf"' fix 'in_ "rm $E/proxy.conf"'
 fault proxy-mistake $I '' 'in_ "echo socks://x >$E/proxy.conf; chmod 600 $E/proxy.conf; chown omsagent:omiusers $E/proxy.conf"' 'in_ "rm $E/proxy.conf"'
-fault program-open $I '' 'in_ "chmod 777 $O/bin/omsadmin.sh"' fix
+fault program-open $I '' 'in_ "chmod 777 $O/bin"' fix
 fault primary-link $I '' 'in_ "rm $E/conf; ln -s /nowhere $V/tmp.x; mv -T $V/tmp.x $V/tmp"' fix
 fault program-link $I '' 'in_ "rm $O/bin/omsagent-$WS"' fix
 fault installinfo-missing $I '' 'in_ "rm $E/sysconf/installinfo.txt"' fix

@@ -8,7 +8,7 @@ use crate::host::services;
 use crate::host::syslog::{OURS, RSYSLOG_CONF, RSYSLOG_D, SYSLOG_NG_CONF, SYSLOG_NG_D};
 use crate::install::migrate;
 use crate::plan::history::{self, Past};
-use crate::workspace::removal;
+use crate::workspace::{self, removal};
 use std::path::PathBuf;
 
 /// Units, links and folders of a workspace that is not here any more.
@@ -56,7 +56,7 @@ const ORIGINAL: [(&str, bool); 3] = [
 pub fn original(patient: &Patient, found: &mut Vec<Finding>) {
     let layout = &patient.host.layout;
     // Below sysconf the package manager sets aside what somebody has edited.
-    let mut all: Vec<(PathBuf, bool)> = migrate::leftovers(layout)
+    let mut all: Vec<(PathBuf, bool)> = migrate::leftovers(layout, false)
         .into_iter()
         .filter(|path| !path.starts_with(layout.sysconf()))
         .map(|path| (path, true))
@@ -140,6 +140,7 @@ pub fn unfinished_run(patient: &Patient, found: &mut Vec<Finding>) {
 /// Stanzas for workspaces that are not here.
 pub fn syslog_lines(patient: &Patient, found: &mut Vec<Finding>) {
     let layout = &patient.host.layout;
+    let everything = workspace::everything(layout);
     let all = [
         layout.path(RSYSLOG_D).join(OURS),
         layout.path(RSYSLOG_CONF),
@@ -152,14 +153,16 @@ pub fn syslog_lines(patient: &Patient, found: &mut Vec<Finding>) {
             .flatten()
             .unwrap_or_default();
         for id in text.lines().filter_map(stanza_of) {
-            if patient.workspaces.iter().any(|w| w.id.as_str() == id) {
+            if everything.iter().any(|name| name.as_str() == id) {
                 continue;
             }
             let what = format!("{} still forwards for workspace {id}", path.display());
             found.push(
                 Finding::new("syslog-remains", what)
                     .seen("that workspace is not on this host")
-                    .mend(format!("configure_syslog.sh unconfigure {id}")),
+                    .mend(format!(
+                        "configure_syslog.sh unconfigure {id} PORT, with the port of its lines"
+                    )),
             );
         }
     }

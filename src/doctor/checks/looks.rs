@@ -8,9 +8,6 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Larger files are not written again for their mode.
-const SMALL: u64 = 1 << 20;
-
 fn meta(path: &Path) -> Option<Metadata> {
     std::fs::symlink_metadata(path).ok()
 }
@@ -231,13 +228,10 @@ pub fn programs(patient: &Patient, found: &mut Vec<Finding>) {
         );
         let finding = finding.seen(format!("{}; root runs it", shown(&m)));
         let look = Look::owned(0o755, Owner::ROOT);
-        found.push(match (m.is_dir(), m.len() <= SMALL) {
-            (true, _) => finding.fix(Fix::Look(path, look, Kind::Folder)),
-            (false, true) => finding.fix(Fix::Look(path, look, Kind::File)),
-            (false, false) => {
-                let path = path.display();
-                finding.mend(format!("chown root:root {path}; chmod 755 {path}"))
-            }
+        // Whoever could change a program may have done so: root's mark would only hide that.
+        found.push(match m.is_dir() {
+            true => finding.fix(Fix::Look(path, look, Kind::Folder)),
+            false => finding.mend("install the package again, then remove what is not its"),
         });
     }
 }
