@@ -4,7 +4,7 @@ use crate::base::files;
 use crate::host::services::{self, ServiceManager};
 use crate::host::{Host, unit};
 use crate::plan::backup::Backups;
-use crate::plan::undo::Undo;
+use crate::plan::undo::{Undo, UnitBefore};
 use crate::plan::{Report, Step};
 use anyhow::Result;
 
@@ -31,10 +31,19 @@ impl Step for PrepareFirstBoot {
         let same = there.is_some_and(|text| text == unit::first_boot());
         Ok(same && services::is_enabled(&self.host, unit::FIRST_BOOT)?)
     }
-    fn before(&self, _: &mut Backups) -> Result<Undo> {
+    fn before(&self, backups: &mut Backups) -> Result<Undo> {
+        let path = services::unit_dir(&self.host.layout).join(unit::FIRST_BOOT);
+        let before = match path.exists() {
+            false => None,
+            true => Some(UnitBefore {
+                file: Box::new(backups.snapshot(&path)?),
+                enabled: services::is_enabled(&self.host, unit::FIRST_BOOT)?,
+                active: false,
+            }),
+        };
         Ok(Undo::Unit {
             name: unit::FIRST_BOOT.into(),
-            before: None,
+            before,
         })
     }
     fn apply(&mut self, _: &mut dyn Report) -> Result<()> {

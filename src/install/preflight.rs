@@ -88,12 +88,15 @@ pub fn look(plans: &Plans<'_>) -> Vec<Finding> {
     found.extend(architecture(plans, manager));
     found.extend(space(plans, manager));
     found.extend(database(manager));
-    found.extend(ports(plans));
     found.extend(clock(
         option_env!("OMSAGENT_BUILD_DATE").unwrap_or_default(),
         &jiff::Timestamp::now().strftime("%Y%m%d").to_string(),
     ));
-    found.extend(others(&programs()));
+    // Around an image other things run than in it.
+    if plans.host.is_live() {
+        found.extend(ports(plans));
+        found.extend(others(&programs()));
+    }
     found
 }
 
