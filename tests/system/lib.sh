@@ -64,15 +64,17 @@ agent_stop() { # NAME
     if has_systemd; then sh_ "$1" "systemctl stop $(agent_unit)"; else sh_ "$1" "service omsagent-$WS stop"; fi
 }
 
-# arrives TEXT SECONDS: a record with that text is in the hub.
+# arrives TEXT SECONDS: a record with that text is in the hub. syslog-ng waits for a minute before it sends to a port
+# again that was closed for a moment, as while the agent restarts.
 arrives() {
-    local i
-    for i in $(seq 1 $(($2 * 5))); do
+    local i limit=$2
+    case ${ROOT:-} in *syslog-ng*) [ "$limit" -ge 75 ] || limit=75;; esac
+    for i in $(seq 1 $((limit * 5))); do
         if hub_query "$(syslog_like "$1")" 2>"$WORK/query.err" | grep -qF -- "$1"; then return 0; fi
         sleep 0.2
     done
     cat "$WORK/query.err"; hub_query "$SQL_SYSLOG" | tail -n 5
-    wrong "\`$1\` did not arrive in $2 s"
+    wrong "\`$1\` did not arrive in $limit s"
 }
 absent() { ! hub_query "$(syslog_like "$1")" | grep -F -- "$1" || wrong "\`$1\` arrived, and must not"; }
 SQL_SYSLOG='SELECT Facility, SeverityLevel, ProcessName, SyslogMessage FROM Syslog'
