@@ -81,8 +81,9 @@ bench: bundle ## Speed and size, each against the plain tool in the same run -> 
 fuzz: ## Every fuzz target for a minute (needs a nightly toolchain); SECONDS=N for longer
 	@fuzz/run $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
-reproducible: ## Build twice, in two folders, and compare packages and bundle byte for byte (slow)
+reproducible: ## Build twice, in two folders, compare byte for byte; then a signed release (slow)
 	@tests/reproducible
+	@tests/signed_release
 
 sweep: bundle ## Crashes, faults, power cuts, many at once; hours, or MINUTES=n each. Figures -> docs/evidence.md
 	@tests/sweep/all $(MINUTES)

@@ -8,7 +8,7 @@
 use crate::agent::config::{self, Route, Settings};
 use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
-use crate::agent::listen::Sockets;
+use crate::agent::listen::{Sockets, rest_after};
 use crate::agent::queue::Queue;
 use crate::agent::queue::frame::{CLOSE_AT, Frame};
 use crate::agent::syslog::framing::Framing;
@@ -243,7 +243,11 @@ impl Ingest {
     fn accept(&mut self, listener: usize) {
         let (listener, source) = &self.tcp[listener];
         let source = *source;
-        while let Ok((stream, _)) = listener.accept() {
+        loop {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => return rest_after(&error),
+            };
             if stream.set_nonblocking(true).is_err() {
                 continue;
             }

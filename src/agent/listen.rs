@@ -9,6 +9,17 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 const DATAGRAM_BUFFER: usize = 8 << 20;
 /// Free ports tried when the configuration says port 0.
 const TRIES: usize = 16;
+/// Datagrams wait that long in the kernel without loss.
+const REST: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// After an `accept` that gave nothing. Out of file descriptors or memory the socket stays readable:
+/// without a rest its thread would do nothing but ask again.
+pub fn rest_after(error: &std::io::Error) {
+    use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    if let Some(EMFILE | ENFILE | ENOBUFS | ENOMEM) = error.raw_os_error() {
+        std::thread::sleep(REST);
+    }
+}
 
 /// Bound sockets, each with the number of its source.
 #[derive(Debug, Default)]

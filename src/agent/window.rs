@@ -3,6 +3,7 @@
 //! the other side.
 
 use crate::agent::figures::Snapshot;
+use crate::agent::listen::rest_after;
 use log::{debug, warn};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -51,8 +52,9 @@ impl Window {
     /// Answers everybody who has asked. Never waits: an answer fits into the socket's buffer.
     pub fn serve(&self, snapshot: impl Fn() -> Snapshot) {
         for _ in 0..AT_ONCE {
-            let Ok((mut stream, _)) = self.listener.accept() else {
-                return;
+            let mut stream = match self.listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) => return rest_after(&error),
             };
             let told = stream
                 .set_nonblocking(true)

@@ -1,10 +1,15 @@
 //! File access that an attacker or a power cut cannot turn against us: atomic replacement that
 //! keeps owner, mode and SELinux label, bounded reads, removal that follows no link.
 
+mod parent;
+#[cfg(test)]
+mod tests;
+
 use anyhow::{Context, Result, bail};
+use parent::Parent;
 use std::fs::{self, File, OpenOptions};
-use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -65,6 +70,31 @@ pub fn read_text_no_follow(path: &Path, limit: usize) -> Result<Option<String>> 
     Ok(read_no_follow(path, limit)?.map(|b| String::from_utf8_lossy(&b).into_owned()))
 }
 
+/// The last `limit` bytes of a file that may be of any size, as text from the first whole line on;
+/// else as [`read_text_no_follow`].
+pub fn read_end_no_follow(path: &Path, limit: usize) -> Result<Option<String>> {
+    if path.parent().is_some_and(is_missing) {
+        return Ok(None);
+    }
+    let what = || format!("cannot read `{}`", path.display());
+    let parent = Parent::pin(path).with_context(what)?;
+    let Some(mut file) = open(&parent.path, path, nix::libc::O_NOFOLLOW)? else {
+        return Ok(None);
+    };
+    let size = file.metadata().with_context(what)?.len();
+    let begin = size.saturating_sub(limit as u64);
+    file.seek(SeekFrom::Start(begin)).with_context(what)?;
+    let mut bytes = Vec::new();
+    let end = file.take(limit as u64).read_to_end(&mut bytes);
+    end.with_context(what)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let whole = match text.split_once('\n') {
+        Some((_, after)) if begin > 0 => after,
+        _ => &text,
+    };
+    Ok(Some(whole.to_owned()))
+}
+
 fn is_missing(path: &Path) -> bool {
     !path.as_os_str().is_empty()
         && fs::metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
@@ -72,6 +102,21 @@ fn is_missing(path: &Path) -> bool {
 
 /// `path` is what people know the file by, `through` where it is opened.
 fn read_as(through: &Path, path: &Path, limit: usize, flags: i32) -> Result<Option<Vec<u8>>> {
+    let Some(file) = open(through, path, flags)? else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    if bytes.len() > limit {
+        bail!("`{}` is larger than {limit} bytes", path.display());
+    }
+    Ok(Some(bytes))
+}
+
+/// A regular file; `None` when it does not exist. A pipe of that name does not make us wait.
+fn open(through: &Path, path: &Path, flags: i32) -> Result<Option<File>> {
     let file = match OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC | flags)
@@ -84,14 +129,7 @@ fn read_as(through: &Path, path: &Path, limit: usize, flags: i32) -> Result<Opti
     if !file.metadata()?.is_file() {
         bail!("cannot read `{}`: not a regular file", path.display());
     }
-    let mut bytes = Vec::new();
-    file.take(limit as u64 + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
-    if bytes.len() > limit {
-        bail!("`{}` is larger than {limit} bytes", path.display());
-    }
-    Ok(Some(bytes))
+    Ok(Some(file))
 }
 
 /// As [`read`], as text; invalid UTF-8 is replaced.
@@ -373,71 +411,6 @@ pub fn private_dir(dir: &Path, prefix: &str) -> Result<PathBuf> {
     Ok(temp.keep())
 }
 
-/// The folder of a path, opened once and used through its descriptor. As root, links on the way
-/// are followed only where nobody but root can have made them: below a folder that the service
-/// account may write to, a link would let it choose where root writes.
-struct Parent {
-    dir: PathBuf,
-    path: PathBuf,
-    _pinned: Option<File>,
-}
-
-impl Parent {
-    fn pin(path: &Path) -> Result<Parent> {
-        let name = path.file_name().context("the path has no file name")?;
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let plain = || Parent {
-            dir: dir.to_owned(),
-            path: path.to_owned(),
-            _pinned: None,
-        };
-        if !nix::unistd::geteuid().is_root() || !dir.is_absolute() {
-            return Ok(plain());
-        }
-        let pinned = OpenOptions::new()
-            .read(true)
-            .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC)
-            .open(dir)
-            .with_context(|| format!("cannot open folder `{}`", dir.display()))?;
-        let through = PathBuf::from(format!("/proc/self/fd/{}", pinned.as_raw_fd()));
-        let Ok(actual) = fs::read_link(&through) else {
-            return Ok(plain()); // no /proc here (an image being built): nobody else runs either
-        };
-        let roots = longest_of_root(dir);
-        let expected = fs::canonicalize(&roots)?.join(dir.strip_prefix(&roots)?);
-        if actual != expected {
-            bail!(
-                "`{}` leads to `{}` through a link that is not root's",
-                dir.display(),
-                actual.display()
-            );
-        }
-        Ok(Parent {
-            path: through.join(name),
-            dir: through,
-            _pinned: Some(pinned),
-        })
-    }
-}
-
-/// The longest beginning of `dir` that nobody but root can change: neither the names as they are
-/// written nor what they lead to.
-fn longest_of_root(dir: &Path) -> PathBuf {
-    let mut trusted = PathBuf::from("/");
-    for part in dir.components().skip(1) {
-        let next = trusted.join(part);
-        let named_by_root = fs::symlink_metadata(&next).is_ok_and(|m| m.uid() == 0);
-        if !named_by_root || !only_root_can_change(&next) {
-            break;
-        }
-        trusted = next;
-    }
-    trusted
-}
-
 /// How the names of files end that were begun and not put in place yet.
 const UNFINISHED: &str = ".omsagent-new";
 
@@ -449,156 +422,4 @@ fn keep_label(old: &Path, new: &File) {
         return; // no such file, or no SELinux: the folder's default applies
     };
     let _ = rustix::fs::fsetxattr(new, LABEL, &label[..n], rustix::fs::XattrFlags::empty());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mode(path: &Path) -> u32 {
-        fs::symlink_metadata(path).unwrap().mode() & 0o7777
-    }
-
-    #[test]
-    fn atomic_write_sets_mode_and_replaces_a_link() {
-        let dir = tempfile::tempdir().unwrap();
-        let victim = dir.path().join("victim");
-        let path = dir.path().join("f");
-        fs::write(&victim, "keep").unwrap();
-        std::os::unix::fs::symlink(&victim, &path).unwrap();
-        write_atomic(&path, b"new", Look::mode(0o640)).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read(&victim).unwrap(), b"keep");
-        assert_eq!(mode(&path), 0o640);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no leftovers");
-    }
-
-    #[test]
-    fn replacing_keeps_the_mode() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        write_atomic(&path, b"1", Look::mode(0o604)).unwrap();
-        replace_keeping_look(&path, b"2").unwrap();
-        assert_eq!(mode(&path), 0o604);
-        assert_eq!(fs::read(&path).unwrap(), b"2");
-    }
-
-    #[test]
-    fn reading_has_a_limit_and_refuses_what_is_no_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        fs::write(&path, "12345").unwrap();
-        assert_eq!(read(&path, 5).unwrap().unwrap(), b"12345");
-        assert!(read(&path, 4).is_err());
-        assert!(read(&dir.path().join("none"), 4).unwrap().is_none());
-        assert!(read(dir.path(), 4).is_err());
-        nix::unistd::mkfifo(&dir.path().join("p"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(read(&dir.path().join("p"), 4).is_err(), "must not hang");
-    }
-
-    #[test]
-    fn a_folder_that_is_a_link_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let real = dir.path().join("real");
-        fs::create_dir(&real).unwrap();
-        std::os::unix::fs::symlink(&real, dir.path().join("link")).unwrap();
-        assert!(make_dir(&dir.path().join("link"), Look::mode(0o700)).is_err());
-        make_dir(&real, Look::mode(0o711)).unwrap();
-        assert_eq!(mode(&real), 0o711);
-    }
-
-    #[test]
-    fn root_does_not_write_through_a_link_of_somebody_else() {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("SKIPPED: needs root");
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let secret = dir.path().join("secret");
-        let theirs = dir.path().join("theirs");
-        for folder in [&secret, &theirs] {
-            fs::create_dir(folder).unwrap();
-        }
-        std::os::unix::fs::symlink(&secret, theirs.join("conf")).unwrap();
-        std::os::unix::fs::chown(&theirs, Some(65534), None).unwrap();
-        let target = theirs.join("conf/f");
-        let error = write_atomic(&target, b"x", Look::mode(0o644)).unwrap_err();
-        assert!(format!("{error:#}").contains("not root's"), "{error:#}");
-        assert!(make_dir(&target, Look::mode(0o755)).is_err());
-        assert_eq!(fs::read_dir(&secret).unwrap().count(), 0);
-        fs::write(secret.join("f"), "keep").unwrap();
-        assert!(remove(&target).is_err());
-        assert!(read_no_follow(&theirs.join("conf"), 10).is_err());
-        assert!(read_no_follow(&target, 10).is_err(), "a link on the way");
-        // A link that root made is fine.
-        std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
-        write_atomic(&target, b"x", Look::mode(0o644)).unwrap();
-    }
-
-    #[test]
-    fn a_tree_is_given_without_links_and_foreign_files() {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("SKIPPED: needs root");
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let outside = dir.path().join("outside");
-        let tree = dir.path().join("tree");
-        fs::create_dir_all(tree.join("a/b")).unwrap();
-        fs::write(&outside, "x").unwrap();
-        fs::write(tree.join("a/b/f"), "x").unwrap();
-        std::os::unix::fs::symlink(&outside, tree.join("link")).unwrap();
-        fs::hard_link(&outside, tree.join("a/hard")).unwrap();
-        let nobody = Owner {
-            uid: 65534,
-            gid: 65534,
-        };
-        chown_tree(&tree, nobody).unwrap();
-        let uid = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
-        for ours in ["", "a", "a/b", "a/b/f", "link"] {
-            assert_eq!(uid(&tree.join(ours)), 65534, "{ours}");
-        }
-        assert_eq!(uid(&outside), 0);
-        chown_file(&tree.join("a/b/f"), Owner::ROOT).unwrap();
-        assert_eq!(uid(&tree.join("a/b/f")), 0);
-        chown_file(&tree.join("none"), Owner::ROOT).unwrap();
-    }
-
-    #[test]
-    fn only_unfinished_files_are_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let old = dir.path().join(".f.abc.omsagent-new");
-        fs::write(&old, "half").unwrap();
-        std::os::unix::fs::symlink("/etc", dir.path().join(".l.1.omsagent-new")).unwrap();
-        fs::write(dir.path().join("f.omsagent-new"), "somebody's").unwrap();
-        sweep_unfinished(dir.path());
-        sweep_unfinished(&dir.path().join("none"));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn links_are_repointed_files_are_not_overwritten() {
-        let dir = tempfile::tempdir().unwrap();
-        let link = dir.path().join("l");
-        make_link(&link, Path::new("/a")).unwrap();
-        make_link(&link, Path::new("/b")).unwrap();
-        assert_eq!(fs::read_link(&link).unwrap(), Path::new("/b"));
-        let file = dir.path().join("f");
-        fs::write(&file, "x").unwrap();
-        assert!(make_link(&file, Path::new("/b")).is_err());
-    }
-
-    #[test]
-    fn removing_a_tree_does_not_leave_it_through_a_link() {
-        let dir = tempfile::tempdir().unwrap();
-        let outside = dir.path().join("outside");
-        fs::create_dir(&outside).unwrap();
-        fs::write(outside.join("f"), "x").unwrap();
-        let tree = dir.path().join("tree");
-        fs::create_dir(&tree).unwrap();
-        std::os::unix::fs::symlink(&outside, tree.join("l")).unwrap();
-        assert!(remove_tree(&tree).unwrap());
-        assert!(outside.join("f").exists());
-        assert!(!remove_tree(&tree).unwrap());
-    }
 }

@@ -3,11 +3,20 @@
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use std::sync::Once;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
 static PLANS: AtomicBool = AtomicBool::new(false);
 static WATCH: Once = Once::new();
+static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Work folders made after [`watch`] was called go with us too. Named as seen from outside of an
+/// image: the thread that answers signals is there.
+pub fn also_remove(folder: PathBuf) {
+    let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
+    folders.push(folder);
+}
 
 /// From here on those signals interrupt the running plan instead of killing us half-way.
 pub fn interrupt_plans() {
@@ -28,6 +37,13 @@ pub fn watch(tidy: impl Fn() + Send + 'static) {
                     crate::plan::interrupt();
                 } else {
                     tidy();
+                    for folder in FOLDERS
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .iter()
+                    {
+                        let _ = crate::base::files::remove_tree(folder);
+                    }
                     std::process::exit(128 + signal);
                 }
             }

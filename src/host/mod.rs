@@ -11,6 +11,7 @@ pub mod account_files;
 pub mod accounts;
 pub mod blocks;
 pub mod image;
+pub mod last_words;
 pub mod layout;
 pub mod logrotate;
 pub mod originals;

@@ -3,22 +3,25 @@
 //!
 //! Below a prefix units are placed and enabled by files alone, and never started.
 
+mod placing;
+mod restart_syslog;
+mod systemctl;
+#[cfg(test)]
+mod tests;
+
+pub use placing::{is_placed, placed_path, placed_text, placed_units, unit_dir, unit_files};
+pub use restart_syslog::restart_syslog;
+pub use systemctl::reload;
+
 use super::layout::Layout;
-use super::syslog::SyslogDaemon;
 use super::{Change, FILE_LIMIT, Host, process, sysv, umbrella};
-use crate::base::command::{self, Command, CommandError, Outcome};
+use crate::base::command::CommandError;
 use crate::base::files::{self, Look, Owner};
 use anyhow::Context;
+use placing::{ADMIN_DIR, UMBRELLA_WANTS, VENDOR_DIRS, link_wanted, wants_links};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Unit folders of the distribution, in order (bundle.md 4.7).
-const VENDOR_DIRS: [&str; 2] = ["/usr/lib/systemd/system", "/lib/systemd/system"];
-/// Unit folder of the administrator: ours where the others cannot be written (image-based hosts).
-const ADMIN_DIR: &str = "/etc/systemd/system";
-
-/// Where the links of what `omsagent.service` wants are.
-const UMBRELLA_WANTS: &str = "omsagent.service.wants";
+use systemctl::{property, quietly, systemctl};
 
 /// A start waits for the unit's own time limit (60 s) at most; a stop for 30 s.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -92,61 +95,6 @@ pub enum ServiceError {
     /// A file could not be read or written.
     #[error(transparent)]
     Other(#[from] anyhow::Error),
-}
-
-/// Where units are placed: the first vendor folder that exists and can be written, else the
-/// administrator's.
-pub fn unit_dir(layout: &Layout) -> PathBuf {
-    VENDOR_DIRS
-        .iter()
-        .map(|dir| layout.path(dir))
-        .find(|dir| {
-            dir.is_dir() && nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK).is_ok()
-        })
-        .unwrap_or_else(|| layout.path(ADMIN_DIR))
-}
-
-/// Names of the unit files in every folder where one of ours may be.
-pub fn placed_units(layout: &Layout) -> Vec<String> {
-    VENDOR_DIRS
-        .iter()
-        .chain([&ADMIN_DIR])
-        .filter_map(|dir| std::fs::read_dir(layout.path(dir)).ok())
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".service"))
-        .chain(sysv::placed(layout))
-        .collect()
-}
-
-/// The text of a unit (or of its script) as it is placed now.
-pub fn placed_text(host: &Host, name: &str) -> Result<Option<String>, ServiceError> {
-    check_name(name)?;
-    Ok(files::read_text(&placed_path(host, name), FILE_LIMIT)?)
-}
-
-/// Where a unit (or its script) is placed.
-pub fn placed_path(host: &Host, name: &str) -> PathBuf {
-    match host.services {
-        ServiceManager::SysV => sysv::path(&host.layout, name),
-        _ => unit_dir(&host.layout).join(name),
-    }
-}
-
-/// Is the unit placed with this text, or its script with the one it has to have?
-pub fn is_placed(host: &Host, name: &str, text: &str) -> Result<bool, ServiceError> {
-    let there = placed_text(host, name)?;
-    Ok(match host.services {
-        ServiceManager::SysV => there.is_some_and(|there| there == sysv::text(name)),
-        _ => there.is_some_and(|there| there == text),
-    })
-}
-
-/// The files of one unit, in every folder where one may be.
-pub fn unit_files(layout: &Layout, name: &str) -> Vec<PathBuf> {
-    let dirs = VENDOR_DIRS.iter().chain([&ADMIN_DIR]);
-    let paths = dirs.map(|dir| layout.path(dir).join(name));
-    paths.filter(|path| path.is_file()).collect()
 }
 
 /// Writes a unit when it is not there in just this form, and makes systemd read it.
@@ -405,69 +353,6 @@ pub(super) fn take_unit_away(host: &Host, name: &str) -> Result<Change, ServiceE
     Ok(change)
 }
 
-/// Restarts the syslog daemon so that it reads its configuration again (SIGHUP is not enough: it
-/// only reopens its files). One that somebody stopped and disabled stays as it is: `AlreadyThere`.
-pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
-    let Some(daemon) = &host.syslog else {
-        return Ok(Change::AlreadyThere);
-    };
-    let service = match daemon {
-        SyslogDaemon::Rsyslog { .. } | SyslogDaemon::OldRsyslog => "rsyslog",
-        SyslogDaemon::SyslogNg => "syslog-ng",
-    };
-    if !host.is_live() {
-        return Ok(Change::AlreadyThere);
-    }
-    if host.services == ServiceManager::Systemd {
-        let unit = format!("{service}.service");
-        if !is_active(host, &unit)? && !is_enabled(host, &unit)? {
-            return Ok(Change::AlreadyThere);
-        }
-        // dpkg triggers restart rsyslog as well: together they reach its start limit.
-        let _ = quietly(&["reset-failed", &unit]);
-        systemctl("restart", &["restart"], &unit)?;
-        return Ok(Change::Made);
-    }
-    // One that does not run, as in most containers, reads its configuration when it starts.
-    if !runs(host, daemon) {
-        return Ok(Change::AlreadyThere);
-    }
-    let script = format!("/etc/init.d/{service}");
-    let ways: [Command; 3] = [
-        Command::new("invoke-rc.d").args([service, "restart"]),
-        Command::new("service").args([service, "restart"]),
-        Command::new(&script).arg("restart"),
-    ];
-    let script_there = command::find(&script).is_some();
-    for (way, program) in ways.into_iter().zip(["invoke-rc.d", "service", &script]) {
-        if !script_there || command::find(program).is_none() {
-            continue;
-        }
-        let outcome = way.timeout(PATIENCE).run()?;
-        return if outcome.ok() {
-            Ok(Change::Made)
-        } else {
-            Err(refused("restart", service, &outcome))
-        };
-    }
-    Err(ServiceError::NoSyslogRestart(service))
-}
-
-/// Is there a process of the syslog daemon's?
-fn runs(host: &Host, daemon: &SyslogDaemon) -> bool {
-    let program = match daemon {
-        SyslogDaemon::SyslogNg => "syslog-ng",
-        _ => "rsyslogd",
-    };
-    let entries = std::fs::read_dir(host.layout.path("/proc"))
-        .into_iter()
-        .flatten();
-    entries
-        .filter_map(|entry| Some(entry.ok()?.path().join("comm")))
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .any(|name| name.trim() == program)
-}
-
 fn need(host: &Host, action: &'static str, unit: &str) -> Result<(), ServiceError> {
     match host.services {
         ServiceManager::Systemd | ServiceManager::SysV => Ok(()),
@@ -493,188 +378,4 @@ fn enable_below_prefix(host: &Host, name: &str) -> Result<Change, ServiceError> 
         return Ok(booted);
     }
     Ok(booted.and(link_wanted(host, name, UMBRELLA_WANTS)?))
-}
-
-fn link_wanted(host: &Host, name: &str, folder: &str) -> Result<Change, ServiceError> {
-    let wants = host.layout.path(ADMIN_DIR).join(folder);
-    if wants.join(name).is_symlink() {
-        return Ok(Change::AlreadyThere);
-    }
-    std::fs::create_dir_all(&wants)
-        .with_context(|| format!("cannot make `{}`", wants.display()))?;
-    let unit = unit_dir(&host.layout).join(name);
-    let target = unit.strip_prefix(host.layout.root()).unwrap_or(&unit);
-    files::make_link(&wants.join(name), &PathBuf::from("/").join(target))?;
-    Ok(Change::Made)
-}
-
-/// Links in /etc/systemd/system/*.wants and *.requires that pull the unit in.
-fn wants_links(host: &Host, name: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let dir = host.layout.path(ADMIN_DIR);
-    let entries = match std::fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", dir.display())),
-    };
-    let mut links: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok())
-        .map(|entry| entry.path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e == "wants" || e == "requires")
-        })
-        .map(|path| path.join(name))
-        .filter(|link| link.is_symlink())
-        .collect();
-    links.sort();
-    Ok(links)
-}
-
-/// Has the service manager read the units again.
-pub fn reload(host: &Host) -> Result<(), ServiceError> {
-    if host.is_live() && host.services == ServiceManager::Systemd {
-        systemctl("reload units for", &["daemon-reload"], "")?;
-    }
-    Ok(())
-}
-
-fn systemctl(action: &'static str, args: &[&str], unit: &str) -> Result<(), ServiceError> {
-    let command = Command::new("systemctl").args(args);
-    let command = if unit.is_empty() {
-        command
-    } else {
-        command.arg(unit)
-    };
-    let outcome = command.timeout(PATIENCE).run()?;
-    if outcome.ok() {
-        Ok(())
-    } else {
-        Err(refused(action, unit, &outcome))
-    }
-}
-
-fn refused(action: &'static str, unit: &str, outcome: &Outcome) -> ServiceError {
-    // systemctl's first line is the reason, the second tells where to look: we say that ourselves.
-    let says = outcome.output.lines().map(str::trim);
-    let says = says.into_iter().find(|l| !l.is_empty());
-    ServiceError::Refused {
-        action,
-        unit: unit.to_owned(),
-        code: outcome.code,
-        says: says.unwrap_or("no reason given").to_owned(),
-        look: format!("journalctl -u {unit}"),
-    }
-}
-
-fn quietly(args: &[&str]) -> Result<Outcome, ServiceError> {
-    Ok(Command::new("systemctl").args(args).run()?)
-}
-
-/// One property. Without `--value`, which older systemctl does not know.
-fn property(unit: &str, name: &'static str) -> Result<String, ServiceError> {
-    let outcome = quietly(&["show", "--property", name, unit])?;
-    let value = outcome
-        .output
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    Ok(value.unwrap_or_default().trim().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const UNIT: &str = "omsagent-x.service";
-
-    #[test]
-    fn an_answer_of_systemd_is_read() {
-        let text = "MainPID=0\nNRestarts=2\nActiveState=activating\nSubState=auto-restart\n";
-        let now = read_activity(text);
-        assert_eq!((now.main_pid, now.restarts), (None, 2));
-        assert_eq!(
-            (now.state.as_str(), now.sub_state.as_str()),
-            ("activating", "auto-restart")
-        );
-        assert_eq!(read_activity("MainPID=7\n").main_pid, Some(7));
-    }
-
-    fn host(dirs: &[&str]) -> (tempfile::TempDir, Host) {
-        let dir = tempfile::tempdir().unwrap();
-        for name in dirs {
-            std::fs::create_dir_all(dir.path().join(name)).unwrap();
-        }
-        let host = Host::detect(Layout::new(dir.path()));
-        (dir, host)
-    }
-
-    #[test]
-    fn below_a_prefix_files_are_all_there_is() {
-        let (dir, host) = host(&["usr/lib/systemd/system", "lib/systemd/system"]);
-        assert_eq!(install_unit(&host, UNIT, "x\n").unwrap(), Change::Made);
-        assert_eq!(
-            install_unit(&host, UNIT, "x\n").unwrap(),
-            Change::AlreadyThere
-        );
-        assert_eq!(install_unit(&host, UNIT, "y\n").unwrap(), Change::Made);
-        let unit = dir.path().join("usr/lib/systemd/system").join(UNIT);
-        assert_eq!(std::fs::read_to_string(&unit).unwrap(), "y\n");
-        assert_eq!(enable(&host, UNIT).unwrap(), Change::Made);
-        assert_eq!(enable(&host, UNIT).unwrap(), Change::AlreadyThere);
-        assert!(is_enabled(&host, UNIT).unwrap());
-        let link = dir
-            .path()
-            .join("etc/systemd/system/multi-user.target.wants")
-            .join(UNIT);
-        assert_eq!(
-            std::fs::read_link(&link).unwrap(),
-            PathBuf::from("/usr/lib/systemd/system").join(UNIT)
-        );
-        assert_eq!(start(&host, UNIT).unwrap(), Change::AlreadyThere);
-        assert!(!is_active(&host, UNIT).unwrap());
-        assert_eq!(main_pid(&host, UNIT).unwrap(), None);
-        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::Made);
-        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::AlreadyThere);
-        assert!(!unit.exists() && !link.is_symlink());
-    }
-
-    #[test]
-    fn a_unit_is_removed_from_every_folder() {
-        let (dir, host) = host(&["lib/systemd/system", "etc/systemd/system"]);
-        for folder in ["lib/systemd/system", "etc/systemd/system"] {
-            std::fs::write(dir.path().join(folder).join(UNIT), "x").unwrap();
-        }
-        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::Made);
-        assert!(!dir.path().join("lib/systemd/system").join(UNIT).exists());
-        assert!(!dir.path().join("etc/systemd/system").join(UNIT).exists());
-    }
-
-    #[test]
-    fn the_administrators_folder_is_the_last_resort() {
-        let (dir, host) = host(&[]);
-        assert_eq!(
-            unit_dir(&host.layout),
-            dir.path().join("etc/systemd/system")
-        );
-        assert_eq!(host.services, ServiceManager::None);
-        let refused = start(&host, UNIT);
-        assert!(matches!(refused, Err(ServiceError::NoManager { .. })));
-        assert_eq!(remove_unit(&host, UNIT).unwrap(), Change::AlreadyThere);
-        assert_eq!(stop(&host, UNIT).unwrap(), Change::AlreadyThere);
-    }
-
-    #[test]
-    fn names_are_names() {
-        let (_dir, host) = host(&["usr/lib/systemd/system"]);
-        for bad in [
-            "../x.service",
-            "x",
-            "a b.service",
-            "-x.service",
-            ".service",
-            "",
-        ] {
-            let refused = install_unit(&host, bad, "");
-            assert!(matches!(refused, Err(ServiceError::BadName(_))), "{bad}");
-        }
-    }
 }

@@ -3,20 +3,20 @@
 
 use super::deploy::package_for;
 use super::means::{self, Means};
-use super::patience::patiently;
 use super::release::PACKAGE;
+use super::through_manager::Package;
 use crate::base::command::Command;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
-use crate::host::packages::{How, Kind as Installing, PackageManager};
+use crate::host::packages::PackageManager;
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::backup::Backups;
-use crate::plan::keep::{Coming, Keep};
+use crate::plan::keep::Keep;
 use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 /// The order in which the original's packages are installed.
@@ -131,18 +131,19 @@ pub fn plans(
         } else {
             &mut after
         };
-        plan.push(InstallCompanion {
+        let package = Package {
             manager,
             bundle: delivery.bundle.clone(),
             entry: entry.clone(),
             name: name.to_owned(),
+            base: base(entry, manager).to_owned(),
             keep: keep.clone(),
             scratch: delivery.scratch.to_owned(),
             installed,
-            foreign,
             force: delivery.force,
             no_digest: delivery.no_digest,
-        });
+        };
+        plan.push(InstallCompanion { package, foreign });
     }
     Ok((before, after))
 }
@@ -245,28 +246,23 @@ fn row(name: &str, installed: Option<&str>, available: &str, answer: &str) -> St
     format!("{name:<15}{installed:<15}{available:<15}{answer:<15}")
 }
 
+/// The name of a package's file without its ending.
+fn base(entry: &Entry, manager: PackageManager) -> &str {
+    let suffix = format!(".{}", manager.suffix());
+    entry
+        .name
+        .strip_suffix(suffix.as_str())
+        .unwrap_or(&entry.name)
+}
+
 /// Puts one package on the host with dpkg or rpm.
 struct InstallCompanion {
-    manager: PackageManager,
-    bundle: Rc<Bundle>,
-    entry: Entry,
-    name: String,
-    keep: Keep,
-    scratch: PathBuf,
-    installed: Option<String>,
+    package: Package,
     /// Microsoft's omi or scx.
     foreign: bool,
-    force: bool,
-    no_digest: bool,
 }
 
 impl InstallCompanion {
-    fn base(&self) -> &str {
-        let suffix = format!(".{}", self.manager.suffix());
-        let name = &self.entry.name;
-        name.strip_suffix(suffix.as_str()).unwrap_or(name)
-    }
-
     /// omi's service takes up what changed, as in the original (bundle.md 2.9 item 3).
     fn reload_omi(&self, report: &mut dyn Report) -> Result<()> {
         let outcome = Command::new(OMI_CONTROL)
@@ -277,7 +273,7 @@ impl InstallCompanion {
             Ok(outcome) => (outcome.code, outcome.last_line().to_owned()),
             Err(e) => (127, e.to_string()),
         };
-        let upgraded = self.installed.is_some();
+        let upgraded = self.package.installed.is_some();
         let reason = match (status, upgraded) {
             (2, _) => "system issue with daemon control tool",
             (3, _) => "missing omi server conf file",
@@ -296,84 +292,45 @@ impl InstallCompanion {
 
 impl Step for InstallCompanion {
     fn describe(&self) -> String {
-        let verb = match self.installed {
-            None => "install",
-            Some(_) => "upgrade",
-        };
-        let version = self.entry.version.as_deref().unwrap_or_default();
-        let program = self.manager.program();
-        format!("{verb} package {} {version} with {program}", self.name)
+        let version = self.package.entry.version.as_deref();
+        self.package.describe(version.unwrap_or_default())
     }
 
     fn satisfied(&self) -> Result<bool> {
-        if self.force {
+        let package = &self.package;
+        if package.force {
             return Ok(false);
         }
-        Ok(self.foreign || !is_newer(&self.entry, self.installed.as_deref())?)
+        Ok(self.foreign || !is_newer(&package.entry, package.installed.as_deref())?)
     }
 
     fn before(&self, _: &mut Backups) -> Result<Undo> {
         Ok(Undo::Package {
-            name: self.name.clone(),
-            version: self.installed.clone(),
+            name: self.package.name.clone(),
+            version: self.package.installed.clone(),
             keeps_settings: false,
         })
     }
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let base = self.base().to_owned();
-        let kind = match self.installed {
-            None => {
-                let name = &self.name;
-                report.line(&format!("----- Installing package: {name} ({base}) -----"));
-                Installing::Add
-            }
-            Some(_) => {
-                report.line(&format!(
-                    "----- Upgrading package {} to version ({base}) -----",
-                    self.name
-                ));
-                Installing::Upgrade
-            }
-        };
+        let package = &self.package;
+        package.announce(report);
         if self.foreign {
             report.warn(&format!(
                 "package {} is Microsoft's; it is replaced, as --force asks for",
-                self.name
+                package.name
             ));
         }
-        let coming = Coming {
-            name: &self.name,
-            manager: self.manager,
-            before: self.installed.as_deref(),
-            scratch: &self.scratch,
-        };
-        let file = self
-            .keep
-            .deliver(&self.bundle, &self.entry, &coming, report)?;
-        let how = How {
-            kind,
-            force: self.force,
-            no_digest: self.no_digest,
-        };
-        let outcome = patiently(report, |said| self.manager.install(file.path(), how, said))?;
+        let outcome = package.put(report)?;
         if !outcome.ok() {
-            let verb = match kind {
-                Installing::Add => "install",
-                Installing::Upgrade => "upgrade",
-            };
-            let text = format!(
-                "{base} package failed to {verb} and exited with error code {}: {}",
-                outcome.code,
-                outcome.last_line()
-            );
-            let code = match (self.name.as_str(), outcome.code) {
+            let text = package.failure(&outcome);
+            let code = match (package.name.as_str(), outcome.code) {
                 ("omi", 2) => 52,
                 (name, _) => code(name),
             };
             return Err(Failed { code, text }.into());
         }
-        if self.name == "omi" {
+        if package.name == "omi" {
             self.reload_omi(report)?;
         }
         Ok(())

@@ -4,26 +4,26 @@
 use super::companions::{self, Delivery};
 use super::health::{self, HealthCheck, Unhealthy, Verdict};
 use super::means::Means;
-use super::patience::patiently;
 use super::portable::InstallPortable;
 use super::product;
 use super::release::{self, PACKAGE};
+use super::through_manager::Package;
 use super::{kits, migrate};
 use crate::base::files::{Look, Owner};
 use crate::base::ids::WorkspaceId;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
-use crate::host::packages::{How, Kind as Installing, PackageManager};
+use crate::host::packages::PackageManager;
 use crate::package::Arch;
 use crate::plan::backup::Backups;
 use crate::plan::journal::{CutShort, Journal, Run};
-use crate::plan::keep::{self, Coming, Keep};
+use crate::plan::keep::{self, Keep};
 use crate::plan::steps::{MakeDir, WriteFile};
 use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
 use crate::workspace::{OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use zeroize::Zeroizing;
 
@@ -329,15 +329,19 @@ fn prepare(
     plan.append(before);
     push_onboarding_file(&mut plan, host, order);
     plan.push(InstallPackage {
-        manager,
-        bundle: bundle.clone(),
-        entry,
-        keep,
-        scratch: scratch.to_owned(),
-        installed,
+        package: Package {
+            manager,
+            bundle: bundle.clone(),
+            entry,
+            name: PACKAGE.to_owned(),
+            base: release::base_name(),
+            keep,
+            scratch: scratch.to_owned(),
+            installed,
+            force: order.force,
+            no_digest: order.no_digest,
+        },
         settings_kept: host.layout.etc().exists(),
-        force: order.force,
-        no_digest: order.no_digest,
     });
     plan.push(FinishTakeover { host: host.clone() });
     plan.append(after);
@@ -414,102 +418,46 @@ pub fn onboard(
 
 /// Puts the package on the host with dpkg or rpm.
 struct InstallPackage {
-    manager: PackageManager,
-    bundle: Rc<Bundle>,
-    entry: Entry,
-    keep: Keep,
-    scratch: PathBuf,
-    installed: Option<String>,
+    package: Package,
     /// Settings and keys of an earlier installation are there.
     settings_kept: bool,
-    force: bool,
-    no_digest: bool,
-}
-
-impl InstallPackage {
-    fn is_newer(&self) -> Result<bool> {
-        release::is_newer_than(self.installed.as_deref())
-    }
 }
 
 impl Step for InstallPackage {
     fn describe(&self) -> String {
-        let verb = match self.installed {
-            None => "install",
-            Some(_) => "upgrade",
-        };
-        format!(
-            "{verb} package {PACKAGE} {} with {}",
-            release::version(),
-            self.manager.program()
-        )
+        self.package.describe(&release::version())
     }
 
     fn satisfied(&self) -> Result<bool> {
-        Ok(!self.force && !self.is_newer()?)
+        let package = &self.package;
+        Ok(!package.force && !release::is_newer_than(package.installed.as_deref())?)
     }
 
     fn before(&self, _: &mut Backups) -> Result<Undo> {
         Ok(Undo::Package {
             name: PACKAGE.into(),
-            version: self.installed.clone(),
+            version: self.package.installed.clone(),
             // A purge would take the settings and keys of an earlier installation with it.
             keeps_settings: self.settings_kept,
         })
     }
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let base = release::base_name();
-        let kind = match self.installed {
-            None => {
-                report.line(&format!(
-                    "----- Installing package: {PACKAGE} ({base}) -----"
-                ));
-                Installing::Add
-            }
-            Some(_) => {
-                report.line(&format!(
-                    "----- Upgrading package {PACKAGE} to version ({base}) -----"
-                ));
-                Installing::Upgrade
-            }
-        };
-        let coming = Coming {
-            name: PACKAGE,
-            manager: self.manager,
-            before: self.installed.as_deref(),
-            scratch: &self.scratch,
-        };
-        let file = self
-            .keep
-            .deliver(&self.bundle, &self.entry, &coming, report)?;
-        let how = How {
-            kind,
-            force: self.force,
-            no_digest: self.no_digest,
-        };
-        let manager = self.manager;
-        let outcome = patiently(report, |said| manager.install(file.path(), how, said))?;
+        let package = &self.package;
+        package.announce(report);
+        let outcome = package.put(report)?;
+        if outcome.ok() {
+            return Ok(());
+        }
         // An orphan of a killed run may have finished it while its lock was waited for.
-        let ours = || {
-            Ok::<_, anyhow::Error>(manager.installed_version(PACKAGE)? == Some(release::version()))
-        };
-        if !outcome.ok() && !self.force && self.installed.is_none() && ours()? {
+        if !package.force
+            && package.installed.is_none()
+            && package.manager.installed_version(PACKAGE)? == Some(release::version())
+        {
             report.line(&format!("Package {PACKAGE} was installed meanwhile."));
             return Ok(());
         }
-        if !outcome.ok() {
-            let verb = match kind {
-                Installing::Add => "install",
-                Installing::Upgrade => "upgrade",
-            };
-            bail!(
-                "{base} package failed to {verb} and exited with error code {}: {}",
-                outcome.code,
-                reason(&outcome.output).unwrap_or(outcome.last_line())
-            );
-        }
-        Ok(())
+        bail!("{}", package.failure(&outcome))
     }
 }
 
@@ -535,21 +483,6 @@ impl Step for FinishTakeover {
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         product::configure(&self.host, report).map_err(with_left_behind)
     }
-}
-
-/// Why the package tool failed. Both end with what they were doing, not with the reason: dpkg says
-/// it below its first `error processing` line, rpm in its first `error:` line.
-fn reason(output: &str) -> Option<&str> {
-    let mut lines = output.lines().map(str::trim);
-    while let Some(line) = lines.next() {
-        if line.starts_with("dpkg: error processing") && line.ends_with(':') {
-            return lines.next();
-        }
-        if line.starts_with("error:") || line.starts_with("dpkg: error:") {
-            return Some(line);
-        }
-    }
-    None
 }
 
 /// What `--dry-run` says: every step up to a running, onboarded agent.
@@ -580,23 +513,4 @@ pub fn preview(
         lines.extend(outline.into_iter().map(|line| (line, !running)));
     }
     Ok(lines)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reason_is_found_in_what_the_tool_said() {
-        let dpkg = "Unpacking x ...\ndpkg: error processing archive /r/x.deb (--install):\n \
-                    cannot copy: No space left on device\nErrors were encountered while \
-                    processing:\n /r/x.deb\n";
-        assert_eq!(reason(dpkg), Some("cannot copy: No space left on device"));
-        let rpm = "Verifying...\nerror: unpacking of archive failed: No space left\nerror: x\n";
-        assert_eq!(
-            reason(rpm),
-            Some("error: unpacking of archive failed: No space left")
-        );
-        assert_eq!(reason("who knows\n"), None);
-    }
 }

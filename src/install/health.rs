@@ -4,6 +4,7 @@
 
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
+use crate::host::last_words::last_line;
 use crate::host::services::ServiceManager;
 use crate::host::{Host, services, unit};
 use crate::plan::backup::Backups;
@@ -22,8 +23,6 @@ const STABLE: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(16);
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(250);
-/// Much of a log's end is enough for its last line.
-const LOG_LIMIT: usize = 8 << 20;
 
 /// The workspaces whose agents run, before an upgrade.
 pub fn running(host: &Host) -> Vec<WorkspaceId> {
@@ -227,15 +226,6 @@ fn age(pid: u32) -> Option<Duration> {
     let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
     let age = uptime - ticks / per_second as f64;
     Some(Duration::from_secs_f64(age.max(0.0)))
-}
-
-/// The end of a log that belongs to the service account: no link is followed, nothing but text
-/// is shown.
-fn last_line(log: &Path) -> Option<String> {
-    let text = files::read_text_no_follow(log, LOG_LIMIT).ok()??;
-    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
-    let shown = line.chars().filter(|c| !c.is_control());
-    Some(shown.take(300).collect())
 }
 
 /// Are the agents that ran before running again? The ids of those that are not.

@@ -2,24 +2,26 @@
 //! installinfo.txt, the workspaces' services. Called by the maintainer scripts, so that `dpkg -i`,
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
+mod steps;
+#[cfg(test)]
+mod tests;
+
 use super::first_boot::PrepareFirstBoot;
 use super::{migrate, release};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
-use crate::host::accounts::UserSpec;
 use crate::host::layout::Layout;
 use crate::host::services::ServiceManager;
 use crate::host::{Host, accounts, services, sudoers, syslog, unit};
-use crate::plan::backup::Backups;
 use crate::plan::history;
 use crate::plan::journal::{CutShort, Journal, Run};
 use crate::plan::keep;
-use crate::plan::steps::{MakeDir, WriteFile};
-use crate::plan::undo::Undo;
-use crate::plan::{Broken, Plan, Report, Step};
+use crate::plan::steps::MakeDir;
+use crate::plan::{Broken, Plan, Report};
 use crate::workspace::{self, onboarding, removal};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
+use steps::{AllowSudo, EnsureAccount, InstallInfo, OwnProxyConf};
 
 /// Group of the service account, group of everything it may read, and the account.
 const GROUPS: [&str; 2] = ["omsagent", "omiusers"];
@@ -369,251 +371,4 @@ pub(super) fn remember_made(layout: &Layout, records: &[String]) -> Result<bool>
 
 fn made_by_us(made: &str, line: &str) -> bool {
     made.lines().any(|l| l == line)
-}
-
-/// A group or the user; remembered on the disk before it is made, so that a removal knows.
-struct EnsureAccount {
-    host: Host,
-    group: Option<&'static str>,
-}
-
-impl EnsureAccount {
-    fn group(host: &Host, name: &'static str) -> Self {
-        EnsureAccount {
-            host: host.clone(),
-            group: Some(name),
-        }
-    }
-
-    fn user(host: &Host) -> Self {
-        EnsureAccount {
-            host: host.clone(),
-            group: None,
-        }
-    }
-
-    fn record(&self) -> String {
-        match self.group {
-            Some(name) => format!("group {name}"),
-            None => "user omsagent".into(),
-        }
-    }
-}
-
-impl Step for EnsureAccount {
-    fn describe(&self) -> String {
-        match self.group {
-            Some(name) => format!("create system group {name}"),
-            None => "create system user omsagent (no login, primary group omiusers)".into(),
-        }
-    }
-
-    fn satisfied(&self) -> Result<bool> {
-        Ok(match self.group {
-            Some(name) => accounts::group(&self.host, name)?.is_some(),
-            None => accounts::user(&self.host, accounts::OMSAGENT)?.is_some(),
-        })
-    }
-
-    fn before(&self, backups: &mut Backups) -> Result<Undo> {
-        // One of that name that comes later will not be ours: the record goes with it.
-        let record = backups.snapshot(&made_accounts(&self.host.layout))?;
-        let account = match self.group {
-            Some(name) => Undo::NoGroup(name.into()),
-            None => Undo::NoUser(accounts::OMSAGENT.into()),
-        };
-        Ok(Undo::All(vec![record, account]))
-    }
-
-    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        remember_made(&self.host.layout, &[self.record()])?;
-        match self.group {
-            Some(name) => {
-                report.line(&format!("Creating {name} group ..."));
-                Ok(accounts::ensure_group(&self.host, name).map(|_| ())?)
-            }
-            None => {
-                report.line("Creating omsagent service account ...");
-                Ok(accounts::ensure_user(&self.host, &UserSpec::OMSAGENT).map(|_| ())?)
-            }
-        }
-    }
-}
-
-/// proxy.conf belongs to the service account (bundle.md 4.11); a removal gave it to root. Decided
-/// when the account exists.
-struct OwnProxyConf {
-    host: Host,
-}
-
-impl Step for OwnProxyConf {
-    fn describe(&self) -> String {
-        let path = self.host.layout.proxy_conf();
-        format!("give {} to omsagent:omiusers", path.display())
-    }
-    fn satisfied(&self) -> Result<bool> {
-        use std::os::unix::fs::MetadataExt;
-        let path = self.host.layout.proxy_conf();
-        // Without the account yet: what root has will be given.
-        let account = onboarding::service_owner(&self.host).map(|owner| owner.uid);
-        let right = |uid: u32| account.as_ref().map_or(uid != 0, |account| uid == *account);
-        Ok(std::fs::symlink_metadata(path).map_or(true, |m| !m.is_file() || right(m.uid())))
-    }
-    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
-        let owner = onboarding::service_owner(&self.host)?;
-        files::chown_file(&self.host.layout.proxy_conf(), owner)
-    }
-    fn before(&self, _: &mut Backups) -> Result<Undo> {
-        Ok(Undo::owner(&self.host.layout.proxy_conf()))
-    }
-}
-
-struct AllowSudo {
-    host: Host,
-}
-
-impl Step for AllowSudo {
-    fn describe(&self) -> String {
-        "allow omsagent, by sudo, to restart syslog and its own units, nothing else".into()
-    }
-    fn satisfied(&self) -> Result<bool> {
-        // `visudo` decides what is in place; asking it is part of the work.
-        Ok(false)
-    }
-    fn before(&self, backups: &mut Backups) -> Result<Undo> {
-        if sudoers::is_installed(&self.host, &sudoers::rules())? {
-            return Ok(Undo::Nothing);
-        }
-        let mut undo = Vec::new();
-        for path in sudoers::holding_rules(&self.host)? {
-            undo.push(backups.snapshot(&path)?);
-        }
-        undo.push(Undo::NoSudoRules);
-        Ok(Undo::All(undo))
-    }
-    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let placed = sudoers::install(&self.host, &sudoers::rules())?;
-        if let sudoers::Placement::Skipped(reason) = placed.placement {
-            report.line(&format!("sudo rules not installed: {reason}"));
-        }
-        Ok(())
-    }
-}
-
-/// installinfo.txt: version, date and kind; then the time of installation, in UTC as its `Z` says
-/// (bundle.md 4.13; R32 of 7.2).
-struct InstallInfo {
-    path: PathBuf,
-}
-
-impl InstallInfo {
-    fn new(layout: &Layout) -> Self {
-        InstallInfo {
-            path: layout.installinfo(),
-        }
-    }
-
-    fn first_line() -> String {
-        format!("{} {} Release_Build", release::version(), build_date())
-    }
-}
-
-/// Date of the commit this binary was built from, `YYYYMMDD`.
-fn build_date() -> &'static str {
-    option_env!("OMSAGENT_BUILD_DATE").unwrap_or("00000000")
-}
-
-impl Step for InstallInfo {
-    fn describe(&self) -> String {
-        format!("write {}", self.path.display())
-    }
-    fn satisfied(&self) -> Result<bool> {
-        let text = files::read_text(&self.path, 4096)?.unwrap_or_default();
-        Ok(text.lines().next() == Some(&Self::first_line()))
-    }
-    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.0Z");
-        let text = format!("{}\n{now}\n", Self::first_line());
-        WriteFile::new(&self.path, text, Look::owned(0o644, Owner::ROOT)).apply(report)
-    }
-    fn before(&self, backups: &mut Backups) -> Result<Undo> {
-        backups.snapshot(&self.path)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::testing::Kept;
-
-    /// Everything below, sorted, with its kind.
-    fn listing(root: &std::path::Path) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut open = vec![root.to_owned()];
-        while let Some(dir) = open.pop() {
-            for entry in std::fs::read_dir(dir).unwrap() {
-                let entry = entry.unwrap();
-                let kind = entry.file_type().unwrap();
-                found.push(format!("{:?} {:?}", entry.path(), kind));
-                if kind.is_dir() {
-                    open.push(entry.path());
-                }
-            }
-        }
-        found.sort();
-        found
-    }
-
-    #[test]
-    fn withdrawing_leaves_what_was_before() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [
-            "etc/opt/microsoft/omsagent/sysconf",
-            "etc/logrotate.d",
-            "var/opt/microsoft",
-            "var/lib",
-        ] {
-            std::fs::create_dir_all(dir.path().join(name)).unwrap();
-        }
-        let before = listing(dir.path());
-        let host = Host::detect(Layout::new(dir.path()));
-        let report = &mut Kept::default();
-        configure(&host, report).unwrap();
-        assert!(host.layout.installinfo().exists() && host.layout.records().is_dir());
-        // A killed run's unfinished file, in a folder where every file is read.
-        std::fs::write(
-            dir.path()
-                .join("etc/logrotate.d/.omsagent-x.abc.omsagent-new"),
-            "half",
-        )
-        .unwrap();
-        withdraw(&host, "", report);
-        assert_eq!(listing(dir.path()), before, "{:?}", report.0);
-    }
-
-    #[test]
-    fn what_a_run_that_goes_on_has_kept_outlives_a_withdrawal() {
-        use crate::plan::journal::End;
-        let dir = tempfile::tempdir().unwrap();
-        let (records, file) = (dir.path().join("records"), dir.path().join("f"));
-        std::fs::create_dir(&records).unwrap();
-        std::fs::write(&file, "before").unwrap();
-        let mut journal = Journal::at(&records, crate::plan::testing::about("install"));
-        let mut backups = journal.backups();
-        let undo = backups.snapshot(&file).unwrap();
-        journal.begin(0, "f", &undo).unwrap();
-        std::fs::write(records.join("accounts"), "user omsagent\n").unwrap();
-        forget(&records).unwrap();
-        assert!(!records.join("accounts").exists());
-        let Undo::File {
-            before: Some(kept), ..
-        } = &undo
-        else {
-            panic!("{undo:?}")
-        };
-        assert_eq!(backups.body(kept).unwrap().as_slice(), b"before");
-        journal.finish(End::Complete, &backups);
-        forget(&records).unwrap();
-        assert!(!records.exists());
-    }
 }

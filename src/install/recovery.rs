@@ -144,8 +144,14 @@ fn take_back(host: &Host, records: &Path, run: &Past, report: &mut dyn Report) -
     }
     let which = name(run);
     let manager = host.packages.map_or("nobody", |manager| manager.program());
+    let half_laid = portable::Receipt::load(&host.layout)
+        .is_ok_and(|receipt| receipt.is_some_and(|receipt| !receipt.complete));
     let (ended, text) = match (left.is_empty(), has_package) {
         (false, _) => (Ended::LeftBehind, "not wholly taken back".to_owned()),
+        (true, _) if half_laid => (
+            Ended::NotFinished,
+            "the package is left to the next installation".to_owned(),
+        ),
         (true, true) => (
             Ended::NotFinished,
             format!("the package is left to {manager}"),

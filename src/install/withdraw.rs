@@ -41,8 +41,13 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     files::remove(&layout.onboarding_file())?;
     let made = product::made(layout)?;
     let laid_down = portable::Receipt::load(layout)?.is_some();
+    let managers = |known| match known {
+        Known::Present | Known::Broken => true,
+        Known::Leftovers => depth == Depth::Purge,
+        Known::Nothing => false,
+    };
     match host.packages {
-        Some(manager) if !laid_down || ask(manager, PACKAGE)? != Known::Nothing => {
+        Some(manager) if !laid_down || managers(ask(manager, PACKAGE)?) => {
             remove_package(manager, depth, report)?;
         }
         _ if laid_down => report.line(&format!("----- Removing package: {PACKAGE} -----")),

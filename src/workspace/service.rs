@@ -1,8 +1,9 @@
 //! The running half of a workspace as steps: its program link, its unit, its syslog stanza.
 
 use super::{forwarding, is_active};
-use crate::base::files::{self, Look, Owner};
+use crate::base::files::{Look, Owner};
 use crate::base::ids::WorkspaceId;
+use crate::host::last_words::last_line;
 use crate::host::services::{ServiceError, ServiceManager};
 use crate::host::syslog::{self, SyslogError};
 use crate::host::{Host, accounts, services, unit};
@@ -222,16 +223,11 @@ impl Step for RunService {
 }
 
 impl RunService {
-    /// The agent's own last words explain a failed start better than systemd's. The log is the
-    /// service account's: no link is followed, nothing but text is shown.
+    /// The agent's own last words explain a failed start better than systemd's.
     fn why_not(&self) -> String {
         let log = self.host.layout.workspace(&self.id).log_file();
-        let last = files::read_text_no_follow(&log, 8 << 20)
-            .ok()
-            .flatten()
-            .and_then(|t| t.lines().last().map(plain));
         let unit = self.unit();
-        match last {
+        match last_line(&log) {
             Some(line) => format!(
                 "cannot start {unit}; last line of {}: {line}",
                 log.display()
@@ -239,12 +235,6 @@ impl RunService {
             None => format!("cannot start {unit}; see `journalctl -u {unit}`"),
         }
     }
-}
-
-/// A line of somebody else's as it may be shown: no control characters, not without end.
-fn plain(line: &str) -> String {
-    let shown = line.chars().filter(|c| !c.is_control());
-    shown.take(300).collect()
 }
 
 /// Points the host's syslog daemon at the workspace's port and restarts it when that changed
@@ -398,11 +388,5 @@ mod tests {
         let mut step = ReadByAgent::new(write, &news);
         step.apply(report).unwrap();
         assert!(news.stale.get() && step.satisfied().unwrap());
-    }
-
-    #[test]
-    fn a_foreign_line_is_shown_without_its_tricks() {
-        assert_eq!(plain("a\u{1b}[2Jb"), "a[2Jb");
-        assert_eq!(plain(&"x".repeat(301)).len(), 300);
     }
 }

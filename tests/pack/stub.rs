@@ -321,7 +321,8 @@ fn stopped_while_it_unpacks_it_leaves_nothing() {
     ] {
         use std::os::unix::process::CommandExt;
         let mut child = trial
-            .command(&["dash", "b.sh"])
+            // Started under nohup, SIGHUP would be ignored by all of us.
+            .command(&["env", "--default-signal", "dash", "b.sh"])
             .process_group(0)
             .spawn()
             .unwrap();

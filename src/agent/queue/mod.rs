@@ -88,6 +88,9 @@ struct State {
     counts: Counts,
     waiting: u64,
     waiting_since: Option<Instant>,
+    /// Bytes of what waits that were old enough when [`Queue::wait`] looked: a batch holds one kind,
+    /// and what is behind it has waited as long.
+    due: u64,
     enough: u64,
 }
 
@@ -161,6 +164,7 @@ impl Queue {
                 },
                 waiting,
                 waiting_since: (waiting > 0).then(Instant::now),
+                due: 0,
                 enough: u64::MAX,
             }),
             changed: Condvar::new(),
@@ -229,9 +233,12 @@ impl Queue {
                 return false;
             }
             let left = match state.waiting_since {
-                Some(_) if state.waiting >= enough => return true,
+                Some(_) if state.waiting >= enough || state.due > 0 => return true,
                 Some(since) => match age.checked_sub(since.elapsed()) {
-                    None | Some(Duration::ZERO) => return true,
+                    None | Some(Duration::ZERO) => {
+                        state.due = state.waiting;
+                        return true;
+                    }
                     left => left,
                 },
                 None => None,
@@ -483,6 +490,7 @@ impl Queue {
     }
 
     fn recount(&self, state: &mut State) {
+        let before = state.waiting;
         state.waiting = state
             .segments
             .iter()
@@ -492,6 +500,9 @@ impl Queue {
                 false => s.bytes.saturating_sub(MARK.len() as u64),
             })
             .sum();
+        state.due = state
+            .due
+            .saturating_sub(before.saturating_sub(state.waiting));
         state.waiting_since = (state.waiting > 0).then(Instant::now);
         if state.waiting == 0 {
             state.unsynced.clear();

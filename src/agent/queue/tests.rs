@@ -260,6 +260,30 @@ fn files_removed_behind_our_back_are_told_and_the_queue_goes_on() {
 }
 
 #[test]
+fn what_was_old_enough_behind_another_kind_does_not_wait_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = Queue::open(dir.path(), 1 << 20).unwrap();
+    let age = Duration::from_millis(300);
+    let other = Kind::new("OTHER", "LogManagement");
+    put(&queue, &SYSLOG, &["{1}"]);
+    put(&queue, &other, &["{2}"]);
+    assert!(queue.wait(1 << 20, age, || false));
+    let first = queue.read(1 << 20).unwrap().unwrap();
+    assert_eq!(first.items, b"{1}");
+    put(&queue, &SYSLOG, &["{3}"]); // young
+    queue.delivered(&first).unwrap();
+    let begun = Instant::now();
+    assert!(queue.wait(1 << 20, Duration::from_secs(60), || false));
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    let second = queue.read(1 << 20).unwrap().unwrap();
+    assert_eq!(second.items, b"{2}");
+    queue.delivered(&second).unwrap();
+    let begun = Instant::now();
+    assert!(queue.wait(1 << 20, age, || false));
+    assert!(begun.elapsed() >= Duration::from_millis(250), "young");
+}
+
+#[test]
 fn waiting_ends_with_data_with_age_and_with_stop() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let dir = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 use super::args::Request;
 use crate::base::files;
+use crate::cli::signals;
 use crate::host::Host;
 use crate::host::image::{self, Inside};
 use crate::host::layout::Layout;
@@ -19,6 +20,8 @@ const CA_LIMIT: usize = 4 << 20;
 pub struct Place {
     /// Packages are laid there while they are read.
     pub scratch: Option<PathBuf>,
+    /// The image, as seen from outside.
+    root: PathBuf,
     ca: Option<Vec<u8>>,
     _inside: Inside,
 }
@@ -33,10 +36,13 @@ pub fn enter(host: &mut Host, request: &Request) -> Result<Option<Place>> {
     }
     let ca_file = request.onboarding.as_ref().and_then(|o| o.ca_file.as_ref());
     let ca = ca_file.map(|path| read_ca(path)).transpose()?;
+    let full = std::fs::canonicalize(root)
+        .with_context(|| format!("cannot use `{}` as the root of an image", root.display()))?;
     let inside = image::enter(root)?;
     *host = Host::detect(Layout::new("/"));
     Ok(Some(Place {
         scratch: None,
+        root: full,
         ca,
         _inside: inside,
     }))
@@ -54,7 +60,9 @@ impl Place {
             let dir = ["/var/tmp", "/tmp", "/root"].map(Path::new);
             let dir = dir.into_iter().find(|dir| dir.is_dir());
             let dir = dir.context("the image has none of the folders /var/tmp, /tmp and /root")?;
-            self.scratch = Some(files::private_dir(dir, "omsagent-")?);
+            let made = files::private_dir(dir, "omsagent-")?;
+            signals::also_remove(self.root.join(made.strip_prefix("/").unwrap_or(&made)));
+            self.scratch = Some(made);
         }
         Ok(self.scratch.as_deref().unwrap_or(Path::new("/")))
     }

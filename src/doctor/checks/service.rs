@@ -5,8 +5,9 @@ use crate::doctor::asking::Silent;
 use crate::doctor::finding::{Finding, Fix};
 use crate::doctor::patient::{Patient, Ward};
 use crate::doctor::process;
+use crate::host::last_words;
 use crate::host::services::ServiceManager;
-use crate::host::unit;
+use crate::host::{services, unit};
 use std::time::Duration;
 
 /// More automatic restarts than this are no accident.
@@ -16,8 +17,13 @@ const YOUNG: Duration = Duration::from_secs(5);
 
 /// The unit file: there, as we write it, started at boot, known to systemd as it is on disk.
 pub fn unit(patient: &Patient, found: &mut Vec<Finding>) {
-    if patient.host.services != ServiceManager::Systemd || !patient.host.is_live() {
+    if !patient.host.is_live() {
         return;
+    }
+    match patient.host.services {
+        ServiceManager::Systemd => {}
+        ServiceManager::SysV => return script(patient, found),
+        ServiceManager::None => return,
     }
     for ward in patient.onboarded() {
         let name = unit::name(&ward.id);
@@ -61,6 +67,32 @@ pub fn unit(patient: &Patient, found: &mut Vec<Finding>) {
                     .of(&ward.id)
                     .mend("systemctl daemon-reload"),
             );
+        }
+    }
+}
+
+/// The init script, where those start services.
+fn script(patient: &Patient, found: &mut Vec<Finding>) {
+    let host = &patient.host;
+    for ward in patient.onboarded() {
+        let name = unit::name(&ward.id);
+        let path = services::placed_path(host, &name);
+        let mut say = |id, what: String, seen: &str| {
+            let finding = Finding::new(id, what).seen(seen).of(&ward.id);
+            found.push(finding.fix(Fix::Workspace(ward.id.clone())));
+        };
+        if !path.is_file() {
+            let what = format!("{} is not there", path.display());
+            say("unit-missing", what, "init cannot start the agent");
+            continue;
+        }
+        if !services::is_placed(host, &name, "").unwrap_or(false) {
+            let what = format!("{} is not as this version writes it", path.display());
+            say("unit-changed", what, "it is written anew at each upgrade");
+        }
+        if !services::is_enabled(host, &name).unwrap_or(false) {
+            let what = format!("{} is not started at boot", path.display());
+            say("unit-disabled", what, "no link in /etc/rc2.d to /etc/rc5.d");
         }
     }
 }
@@ -134,15 +166,11 @@ fn stopped(patient: &Patient, ward: &Ward, name: &str) -> Finding {
     }
 }
 
-/// The last line of its log that is worse than a notice; no link is followed there.
+/// The last line of its log that is worse than a notice.
 fn last_words(patient: &Patient, ward: &Ward) -> String {
     let log = patient.host.layout.workspace(&ward.id).log_file();
-    let text = files::read_text_no_follow(&log, 8 << 20)
-        .ok()
-        .flatten()
-        .unwrap_or_default();
-    let bad = |l: &&str| l.contains("[error]") || l.contains("[warn]");
-    let line = text.lines().rev().take(50).find(bad);
+    let bad = |l: &str| l.contains("[error]") || l.contains("[warn]");
+    let line = last_words::last_line_where(&log, bad);
     line.map(|l| format!("; its log says: {l}"))
         .unwrap_or_default()
 }

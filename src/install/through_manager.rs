@@ -1,0 +1,131 @@
+//! One package of the bundle on its way to the host through dpkg or rpm: its lines, its file, what
+//! the tool said (bundle.md 2.9).
+
+use super::patience::patiently;
+use crate::base::command::Outcome;
+use crate::bundle::{Bundle, Entry};
+use crate::host::packages::{How, Kind, PackageManager};
+use crate::plan::Report;
+use crate::plan::keep::{Coming, Keep};
+use anyhow::Result;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// The package, and how it is installed.
+pub(super) struct Package {
+    /// dpkg or rpm.
+    pub manager: PackageManager,
+    /// Where it is.
+    pub bundle: Rc<Bundle>,
+    /// Its file in there.
+    pub entry: Entry,
+    /// What the package managers call it.
+    pub name: String,
+    /// What lines call it: the file's name without its ending.
+    pub base: String,
+    /// Given files are kept there.
+    pub keep: Keep,
+    /// A private folder.
+    pub scratch: PathBuf,
+    /// The version that is there.
+    pub installed: Option<String>,
+    /// Also over the same or a newer version.
+    pub force: bool,
+    /// rpm's `--nodigest`.
+    pub no_digest: bool,
+}
+
+impl Package {
+    /// "install" or "upgrade".
+    pub fn verb(&self) -> &'static str {
+        match self.installed {
+            None => "install",
+            Some(_) => "upgrade",
+        }
+    }
+
+    /// For [`crate::plan::Step::describe`].
+    pub fn describe(&self, version: &str) -> String {
+        let (verb, name, program) = (self.verb(), &self.name, self.manager.program());
+        format!("{verb} package {name} {version} with {program}")
+    }
+
+    /// The line that scripts look for.
+    pub fn announce(&self, report: &mut dyn Report) {
+        let (name, base) = (&self.name, &self.base);
+        report.line(&match self.installed {
+            None => format!("----- Installing package: {name} ({base}) -----"),
+            Some(_) => format!("----- Upgrading package {name} to version ({base}) -----"),
+        });
+    }
+
+    /// Lays the file down and has the tool install it, as soon as nobody holds its lock.
+    pub fn put(&self, report: &mut dyn Report) -> Result<Outcome> {
+        let coming = Coming {
+            name: &self.name,
+            manager: self.manager,
+            before: self.installed.as_deref(),
+            scratch: &self.scratch,
+        };
+        let file = self
+            .keep
+            .deliver(&self.bundle, &self.entry, &coming, report)?;
+        let kind = match self.installed {
+            None => Kind::Add,
+            Some(_) => Kind::Upgrade,
+        };
+        let how = How {
+            kind,
+            force: self.force,
+            no_digest: self.no_digest,
+        };
+        Ok(patiently(report, |said| {
+            self.manager.install(file.path(), how, said)
+        })?)
+    }
+
+    /// What is said of an installation that failed.
+    pub fn failure(&self, outcome: &Outcome) -> String {
+        format!(
+            "{} package failed to {} and exited with error code {}: {}",
+            self.base,
+            self.verb(),
+            outcome.code,
+            reason(&outcome.output).unwrap_or(outcome.last_line())
+        )
+    }
+}
+
+/// Why the package tool failed. Both end with what they were doing, not with the reason: dpkg says
+/// it below its first `error processing` line, rpm in its first `error:` line.
+fn reason(output: &str) -> Option<&str> {
+    let mut lines = output.lines().map(str::trim);
+    while let Some(line) = lines.next() {
+        if line.starts_with("dpkg: error processing") && line.ends_with(':') {
+            return lines.next();
+        }
+        if line.starts_with("error:") || line.starts_with("dpkg: error:") {
+            return Some(line);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_found_in_what_the_tool_said() {
+        let dpkg = "Unpacking x ...\ndpkg: error processing archive /r/x.deb (--install):\n \
+                    cannot copy: No space left on device\nErrors were encountered while \
+                    processing:\n /r/x.deb\n";
+        assert_eq!(reason(dpkg), Some("cannot copy: No space left on device"));
+        let rpm = "Verifying...\nerror: unpacking of archive failed: No space left\nerror: x\n";
+        assert_eq!(
+            reason(rpm),
+            Some("error: unpacking of archive failed: No space left")
+        );
+        assert_eq!(reason("who knows\n"), None);
+    }
+}
