@@ -70,6 +70,31 @@ pub fn read_text_no_follow(path: &Path, limit: usize) -> Result<Option<String>> 
     Ok(read_no_follow(path, limit)?.map(|b| String::from_utf8_lossy(&b).into_owned()))
 }
 
+/// As [`read_no_follow`], of a file that has no second name elsewhere: where the kernel does not
+/// keep others from making hard links, a service account could give somebody's secret the name of
+/// a file of its own, and have root read it out.
+pub fn read_sole(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    if path.parent().is_some_and(is_missing) {
+        return Ok(None);
+    }
+    let what = || format!("cannot read `{}`", path.display());
+    let parent = Parent::pin(path).with_context(what)?;
+    let before = match fs::symlink_metadata(&parent.path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        found => found.with_context(what)?,
+    };
+    let Some(file) = open(&parent.path, path, nix::libc::O_NOFOLLOW)? else {
+        return Ok(None);
+    };
+    let now = file.metadata().with_context(what)?;
+    // Asked twice: a name that was taken away again in between was another file's before.
+    let id = |m: &fs::Metadata| (m.dev(), m.ino());
+    if id(&before) != id(&now) || before.nlink() != 1 || now.nlink() != 1 {
+        bail!("{}: the file has other names (hard links)", what());
+    }
+    read_up_to(file, path, limit).map(Some)
+}
+
 /// The last `limit` bytes of a file that may be of any size, as text from the first whole line on;
 /// else as [`read_text_no_follow`].
 pub fn read_end_no_follow(path: &Path, limit: usize) -> Result<Option<String>> {
@@ -102,9 +127,11 @@ fn is_missing(path: &Path) -> bool {
 
 /// `path` is what people know the file by, `through` where it is opened.
 fn read_as(through: &Path, path: &Path, limit: usize, flags: i32) -> Result<Option<Vec<u8>>> {
-    let Some(file) = open(through, path, flags)? else {
-        return Ok(None);
-    };
+    let file = open(through, path, flags)?;
+    file.map(|file| read_up_to(file, path, limit)).transpose()
+}
+
+fn read_up_to(file: File, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1)
         .read_to_end(&mut bytes)
@@ -112,7 +139,7 @@ fn read_as(through: &Path, path: &Path, limit: usize, flags: i32) -> Result<Opti
     if bytes.len() > limit {
         bail!("`{}` is larger than {limit} bytes", path.display());
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// A regular file; `None` when it does not exist. A pipe of that name does not make us wait.
@@ -316,6 +343,11 @@ pub fn chown_tree(path: &Path, owner: Owner) -> Result<()> {
             .filter(|n| n.to_bytes() != b"." && n.to_bytes() != b"..")
             .collect();
         for name in names {
+            let at = nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW;
+            let before = match nix::sys::stat::fstatat(dir.as_fd(), name.as_c_str(), at) {
+                Err(nix::errno::Errno::ENOENT) => continue,
+                found => found?,
+            };
             let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let entry = match nix::fcntl::openat(dir.as_fd(), name.as_c_str(), flags, Mode::empty())
             {
@@ -323,7 +355,7 @@ pub fn chown_tree(path: &Path, owner: Owner) -> Result<()> {
                 Err(nix::errno::Errno::ENOENT) => continue,
                 Err(e) => return Err(e),
             };
-            if give(&entry, owner)? {
+            if give(&entry, &before, owner)? {
                 let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
                 let own = c".";
                 let mut below = nix::dir::Dir::openat(entry.as_fd(), own, flags, Mode::empty())?;
@@ -350,25 +382,29 @@ pub fn chown_file(path: &Path, owner: Owner) -> Result<()> {
         return Ok(());
     }
     let parent = Parent::pin(path).with_context(what)?;
+    let before = nix::sys::stat::lstat(&parent.path).with_context(what)?;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_PATH | nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC)
         .open(&parent.path)
         .with_context(what)?;
-    give(&file, owner).with_context(what)?;
+    give(&file, &before, owner).with_context(what)?;
     Ok(())
 }
 
-/// Gives what `entry` (opened with O_PATH) is to `owner`, unless it has several names. True for a
-/// folder. What was looked at is what is changed: nobody can put another file in its place.
-fn give(entry: &impl AsFd, owner: Owner) -> nix::Result<bool> {
+/// Gives what `entry` (opened with O_PATH) is to `owner`, unless it has several names, or had
+/// `before` it was opened. True for a folder. What was looked at is what is changed: nobody can put
+/// another file in its place.
+fn give(entry: &impl AsFd, before: &nix::sys::stat::FileStat, owner: Owner) -> nix::Result<bool> {
     use nix::sys::stat::{SFlag, fstat};
     use nix::unistd::{Gid, Uid, fchownat};
     let meta = fstat(entry.as_fd())?;
     let kind = SFlag::from_bits_truncate(meta.st_mode) & SFlag::S_IFMT;
     let is_dir = kind == SFlag::S_IFDIR;
     let wanted = (meta.st_uid, meta.st_gid) != (owner.uid, owner.gid);
-    if wanted && (is_dir || meta.st_nlink == 1) {
+    let same = (before.st_dev, before.st_ino) == (meta.st_dev, meta.st_ino);
+    let sole = same && before.st_nlink == 1 && meta.st_nlink == 1;
+    if wanted && (is_dir || sole) {
         fchownat(
             entry.as_fd(),
             c"",

@@ -90,7 +90,7 @@ fn plan(host: &Host, part: &Part<'_>) -> Result<Plan> {
 }
 
 fn content(path: &Path) -> Result<Vec<u8>> {
-    let bytes = files::read_no_follow(path, LIMIT)?;
+    let bytes = files::read_sole(path, LIMIT)?;
     bytes.with_context(|| format!("`{}` is gone", path.display()))
 }
 

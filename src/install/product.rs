@@ -72,28 +72,32 @@ pub fn configure_plan(host: &Host) -> Plan {
     plan
 }
 
-/// Folders where a killed run may have left a file under a name that is not final.
-pub(super) fn sweep(host: &Host) {
-    let layout = &host.layout;
-    let fixed = [
+/// Folders, beside the workspaces', where a killed run may have left a file under a name that is
+/// not final.
+pub fn folders(layout: &Layout) -> Vec<PathBuf> {
+    let others = [
         "/etc",
         "/etc/logrotate.d",
         "/etc/sudoers.d",
-        "/etc/rsyslog.d",
-        "/etc/syslog-ng/conf.d",
+        syslog::RSYSLOG_D,
+        syslog::SYSLOG_NG_D,
     ];
-    for dir in fixed.map(|dir| layout.path(dir)) {
-        files::sweep_unfinished(&dir);
-    }
-    for dir in [
+    let mut folders: Vec<PathBuf> = others.map(|dir| layout.path(dir)).into();
+    folders.extend([
         services::unit_dir(layout),
         layout.etc(),
         layout.sysconf(),
         layout.bin(),
         layout.var(),
         layout.records(),
-    ] {
-        files::sweep_unfinished(&dir);
+    ]);
+    folders
+}
+
+/// Removes such files.
+pub(super) fn sweep(host: &Host) {
+    for folder in folders(&host.layout) {
+        files::sweep_unfinished(&folder);
     }
 }
 

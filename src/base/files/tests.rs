@@ -42,6 +42,18 @@ fn reading_has_a_limit_and_refuses_what_is_no_file() {
 }
 
 #[test]
+fn a_file_with_two_names_is_not_read_as_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let (secret, planted) = (dir.path().join("secret"), dir.path().join("planted"));
+    fs::write(&secret, "x").unwrap();
+    assert_eq!(read_sole(&secret, 9).unwrap().unwrap(), b"x");
+    fs::hard_link(&secret, &planted).unwrap();
+    let refused = read_sole(&planted, 9).unwrap_err();
+    assert!(format!("{refused:#}").contains("hard links"), "{refused:#}");
+    assert!(read_sole(&dir.path().join("none"), 9).unwrap().is_none());
+}
+
+#[test]
 fn the_end_of_a_long_file_begins_with_a_whole_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");

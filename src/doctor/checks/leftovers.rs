@@ -4,9 +4,8 @@ use crate::base::files;
 use crate::doctor::finding::{Finding, Fix};
 use crate::doctor::patient::Patient;
 use crate::host::FILE_LIMIT;
-use crate::host::services;
 use crate::host::syslog::{OURS, RSYSLOG_CONF, RSYSLOG_D, SYSLOG_NG_CONF, SYSLOG_NG_D};
-use crate::install::migrate;
+use crate::install::{migrate, product};
 use crate::plan::history::{self, Past};
 use crate::workspace::{self, removal};
 use std::path::PathBuf;
@@ -80,23 +79,7 @@ pub fn original(patient: &Patient, found: &mut Vec<Finding>) {
 /// Files that a killed run had begun: some programs read every file of their folder.
 pub fn unfinished_files(patient: &Patient, found: &mut Vec<Finding>) {
     let layout = &patient.host.layout;
-    let mut folders: Vec<PathBuf> = [
-        "/etc",
-        "/etc/logrotate.d",
-        "/etc/sudoers.d",
-        RSYSLOG_D,
-        SYSLOG_NG_D,
-    ]
-    .map(|dir| layout.path(dir))
-    .into();
-    folders.extend([
-        services::unit_dir(layout),
-        layout.etc(),
-        layout.sysconf(),
-        layout.bin(),
-        layout.var(),
-        layout.records(),
-    ]);
+    let mut folders = product::folders(layout);
     for ward in &patient.workspaces {
         let paths = layout.workspace(&ward.id);
         folders.extend([

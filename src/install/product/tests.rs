@@ -1,6 +1,6 @@
 use super::*;
-use crate::plan::undo::Undo;
 use crate::plan::testing::Kept;
+use crate::plan::undo::Undo;
 
 /// Everything below, sorted, with its kind.
 fn listing(root: &std::path::Path) -> Vec<String> {
