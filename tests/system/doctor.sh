@@ -140,6 +140,12 @@ U=$(in_ "systemctl show -p FragmentPath $(agent_unit)"); U=${U#*=}
 RSYSLOG=/etc/rsyslog.d OURS=/etc/rsyslog.d/95-omsagent.conf
 in_ "test -e $OURS" || { RSYSLOG=/etc/syslog-ng/conf.d; OURS=$(in_ 'ls /etc/syslog-ng/conf.d/95-omsagent.conf 2>/dev/null || echo /etc/syslog-ng/syslog-ng.conf'); }
 echo 'use IO::Socket::INET; my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1:25224", Proto => "udp"); sleep 999;' >"$WORK/k/thief.pl"
+# say.pl PORT LINE: answers everybody with that line.
+cat >"$WORK/k/say.pl" <<'PL'
+use IO::Socket::INET; my ($port, $line) = @ARGV;
+my $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1:$port", Proto => "tcp", Listen => 5, ReuseAddr => 1) or die;
+while (my $c = $s->accept) { sysread $c, my $buffer, 4096; print $c "$line\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"; close $c }
+PL
 # A run of a process that died in an earlier boot.
 echo '{"time":"2026-01-01T00:00:00Z","run":"r1","event":"run","what":"test","version":"2.0.0-1","process":{"pid":1,"start":1,"boot":"b"},"cut_short":"take-back"}' >"$WORK/k/cut"
 sleep 5
@@ -195,12 +201,51 @@ fault original-remains $I '' 'in_ "echo \"* * * * * root true\" >/etc/cron.d/oms
 fault unfinished-file $I '' 'in_ ": >/etc/sudoers.d/.omsagent.abc.omsagent-new"' fix
 fault run-unfinished $I '' 'in_ "cat /mnt/k/cut >>/var/lib/omsagent/journal.jsonl"' fix
 fault onboarding-file-left $I '' 'in_ ": >/etc/omsagent-onboard.conf"' 'in_ "rm /etc/omsagent-onboard.conf"'
+selfmade() { # START END CN: a certificate of the key that is there
+    in_ "cd /root && rm -rf ca && mkdir ca && cd ca && : >index && echo 01 >serial && openssl req -new -key $W/certs/oms.key -subj /CN=$3 -out r.csr 2>/dev/null &&
+        printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=serial\nnew_certs_dir=.\npolicy=p\ndefault_md=sha256\n[p]\ncommonName=supplied\n' >c &&
+        openssl ca -batch -config c -selfsign -keyfile $W/certs/oms.key -in r.csr -startdate $1 -enddate $2 -notext -out o.pem >/dev/null 2>&1 && cat o.pem >$W/certs/oms.crt"
+}
+day() { date -u -d "$1" +%y%m%d%H%M%SZ; }
+fault certificate-expires $I '' 'selfmade "$(day "300 days ago")" "$(day "10 days")" $WS' back
+fault certificate-not-yet $I '' 'selfmade "$(day "2 days")" "$(day "300 days")" $WS' back
+fault certificate-foreign $I '' 'selfmade "$(day "2 days ago")" "$(day "300 days")" $NOWS' back
+fault certificate-unreadable $I '' 'in_ "head -c 900 /dev/urandom >$W/certs/oms.crt"' back
+fault key-missing $I '' 'in_ ": >$W/certs/oms.key"' back
+fault config-missing $I '' 'in_ "rm $W/conf/omsagent.conf"' fix
+fault account-group $I '' 'in_ "usermod -g omsagent omsagent"' 'in_ "usermod -g omiusers omsagent"'
+fault group-missing $I '' 'in_ "groupdel omsagent"' fix
+fault disk-low $I '' 'in_ "mount -t tmpfs -o size=30M,mode=750,uid=\$(id -u omsagent),gid=\$(getent group omiusers | cut -d: -f3) none $V/$WS/state"' 'in_ "umount $V/$WS/state"'
+fault disk-read-only $I '' 'in_ "mount --bind $V/$WS/state $V/$WS/state; mount -o remount,ro,bind $V/$WS/state"' 'in_ "umount $V/$WS/state"'
+fault log-large $I '' 'in_ "truncate -s 1200M $V/$WS/log/omsagent.log"' 'in_ "truncate -s 0 $V/$WS/log/omsagent.log"'
+fault port-open $I '' 'in_ "sed -i \"s/bind 127.0.0.1/bind 0.0.0.0/\" $W/conf/omsagent.d/syslog.conf; systemctl restart $(agent_unit)"; sleep 1' 'back; in_ "systemctl restart $(agent_unit)"; sleep 1'
+fault port-closed $I 'syslog-not-forwarding' 'in_ "sed -i \"s/port 25224/port 25299/\" $W/conf/omsagent.d/syslog.conf"' back
+fault agent-restarts $I '' 'for i in 1 2 3; do in_ "kill -9 \$(systemctl show -p MainPID --value $(agent_unit))"; sleep 12; done' 'in_ "systemctl restart $(agent_unit)"'
 again='in_ "systemctl restart $(agent_unit)"; sleep 4'
 fault dns-fails '' 'upload-failing chain-not-sent' 'in_ "sed s/$WS.ods.$DOMAIN/x.$DOMAIN/ /root/safe/hosts >/etc/hosts"' 'in_ "cat /root/safe/hosts >/etc/hosts"' "$again"
 fault endpoint-closed '' 'upload-failing chain-not-sent' 'hub_stop' 'hub_start $name' "$again"
 fault tls-untrusted '' 'upload-failing chain-not-sent' 'in_ "mv $E/ca.pem /root/ca.away"' 'in_ "mv /root/ca.away $E/ca.pem"' "$again"
 fault tls-name '' 'upload-failing chain-not-sent' 'in_ "cat /root/safe/hosts >/etc/hosts; echo 127.0.0.1 other.test >>/etc/hosts; sed -i s/$WS.ods.$DOMAIN/other.test/ $W/conf/omsadmin.conf"' 'in_ "cat /root/safe/hosts >/etc/hosts"; back' "$again"
 fault proxy-unreachable '' 'upload-failing chain-not-sent' 'in_ "echo 127.0.0.1:1 >$E/proxy.conf; chmod 600 $E/proxy.conf; chown omsagent:omiusers $E/proxy.conf"' 'in_ "rm $E/proxy.conf"' "$again"
+proxy_() { in_ "echo $1 >$E/proxy.conf; chmod 600 $E/proxy.conf; chown omsagent:omiusers $E/proxy.conf"; }
+no_proxy='in_ "rm $E/proxy.conf; systemctl stop said 2>/dev/null || true"'
+fault proxy-dns '' 'upload-failing chain-not-sent' 'proxy_ no.such.proxy.test:3128' "$no_proxy" "$again"
+fault proxy-auth '' 'upload-failing chain-not-sent' 'proxy_ u:wrong@127.0.0.1:3128; in_ "systemd-run --unit=said perl /mnt/k/say.pl 3128 \"HTTP/1.1 407 Proxy Authentication Required\"; sleep 1"' "$no_proxy" "$again"
+fault proxy-refuses '' 'upload-failing chain-not-sent' 'proxy_ 127.0.0.1:3128; in_ "systemd-run --unit=said perl /mnt/k/say.pl 3128 \"HTTP/1.1 403 Forbidden\"; sleep 1"' "$no_proxy" "$again"
+fault route-missing '' 'upload-failing chain-not-sent' 'in_ "sed s/^127.0.0.1/203.0.113.5/ /root/safe/hosts >/etc/hosts"' 'in_ "cat /root/safe/hosts >/etc/hosts"' "$again"
+instead() { # COMMAND: it, in place of the hub
+    hub_stop; in_ "systemd-run --unit=said $1; sleep 1"
+}
+hub_again='in_ "systemctl stop said 2>/dev/null || true"; hub_start $name'
+fault tls-failed '' 'upload-failing chain-not-sent' 'instead "perl /mnt/k/say.pl 443 \"HTTP/1.1 400 Bad Request\""' "$hub_again" "$again"
+server_cert() { # START END: for every name of the hub's, by its own authority
+    (cd "$WORK/k" && rm -rf sca && mkdir sca && cd sca && : >index && echo 0a >serial && openssl req -newkey rsa:2048 -nodes -keyout ../srv.key -subj /CN=hub -out r.csr 2>/dev/null &&
+        printf '[ca]\ndefault_ca=d\n[d]\ndatabase=index\nserial=serial\nnew_certs_dir=.\npolicy=p\ndefault_md=sha256\nx509_extensions=e\n[p]\ncommonName=supplied\n[e]\nsubjectAltName=DNS:*.oms.%s,DNS:*.ods.%s\n' "$DOMAIN" "$DOMAIN" >c &&
+        openssl ca -batch -config c -cert "$HUB_DATA/ca/ca.pem" -keyfile "$HUB_DATA/ca/ca.key" -in r.csr -startdate "$1" -enddate "$2" -notext -out ../srv.pem >/dev/null 2>&1)
+}
+S='openssl s_server -quiet -accept 127.0.0.1:443 -cert /mnt/k/srv.pem -key /mnt/k/srv.key -www'
+fault tls-time '' 'upload-failing chain-not-sent' 'server_cert "$(day "300 days ago")" "$(day "10 days ago")"; instead "$S"' "$hub_again" "$again"
+fault tls-old '' 'upload-failing chain-not-sent' 'server_cert "$(day "300 days ago")" "$(day "100 days")"; instead "$S -tls1_1 -cipher ALL:@SECLEVEL=0"' "$hub_again" "$again"
 fault service-refuses '' 'upload-failing chain-not-sent' other_pair back "$again"
 fault chain-not-received '' '' 'in_ "echo \"user.* stop\" >/etc/rsyslog.d/01-own.conf; systemctl restart rsyslog"' 'in_ "rm /etc/rsyslog.d/01-own.conf; systemctl restart rsyslog"'
 fault upload-failing '' 'endpoint-closed chain-not-sent' 'hub_stop; in_ "systemctl restart $(agent_unit)"; sleep 4' 'hub_start $name' "$again"

@@ -74,8 +74,9 @@ kit() {
 make_bundles() {
     mkdir -p "$B"; chmod 755 "$B"
     local own omi scx conf pre='exit 1'
-    kit one; kit docker; kit two; kit never
-    KITS=(--kit "one=$B/one-1.0.0-1.universal.x64.sh" --kit-when one=path:/root --kit-when one=command:sh
+    kit one; kit docker; kit two; kit never; kit asleep
+    KITS=(--kit "one=$B/one-1.0.0-1.universal.x64.sh" --kit-when one=path:/root --kit-when one=command:sh --kit-when one=service:systemd-journald
+        --kit "asleep=$B/asleep-1.0.0-1.universal.x64.sh" --kit-when asleep=service:kit-asleep
         --kit "docker=$B/docker-1.0.0-1.universal.x64.sh" --bundled-kit "two=$B/two-1.0.0-1.universal.x64.sh"
         --kit "never=$B/never-1.0.0-1.universal.x64.sh" --kit-when never=socket:/root)
     own=$(pack_one "$TOP/bundle/omsagent.toml" 2.0.0-1 "$B")
@@ -125,13 +126,19 @@ clean() {
 
 # --- the rows
 
+kit_of_a_service() {
+    sh_ $name 'systemd-run --unit=kit-asleep sleep 300'
+    b 0 all --upgrade
+    sh_ $name 'test -e /root/kit-asleep'
+    sh_ $name 'systemctl stop kit-asleep'
+}
 install_in_order() {
     b 0 all --install
     order Installing 'omi scx omsagent omsconfig'
     have 'omi scx omsagent omsconfig '
     out '----- Installing bundled provider packages -----'
     called one --install; called docker --install; called two --install
-    no sh_ $name 'test -e /root/kit-never'
+    no sh_ $name 'test -e /root/kit-never || test -e /root/kit-asleep'
     said '^omi reload$'
 }
 again_is_23() {
@@ -298,6 +305,7 @@ case_ '--upgrade of what is there: skipped; 0' upgrade_skips
 case_ '--version-check of what is there: No' rows_say_no
 case_ '--force --restart-deps --noDigest are passed on' passed_on
 case_ '--skip-docker-provider-install' docker_skipped
+case_ 'a kit of a service is run where the service runs' kit_of_a_service
 case_ 'a kit fails: 21' kit_fails_21
 case_ 'a bundle fails after it: 22' bundle_fails_22
 case_ '--remove: omsconfig, omsagent, scx, omi; cron, collectd, onboarding file' remove_all
