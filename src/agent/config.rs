@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Default of `port` of a `syslog` source.
-const SYSLOG_PORT: u16 = 5140;
+pub const SYSLOG_PORT: u16 = 5140;
 /// Where the original's files are when nothing else is said.
 const CONF: &str = "/etc/opt/microsoft/omsagent/conf/omsadmin.conf";
 const CERT: &str = "/etc/opt/microsoft/omsagent/certs/oms.crt";

@@ -115,7 +115,14 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
     };
     let mut failed: u8 = 0;
     for name in &names {
-        if let Err(e) = one(host, verb, name) {
+        let done = one(host, verb, name).and_then(|registered| {
+            // Disabled with all the others, it comes back with all the others.
+            match verb == Verb::Disable && which.is_none() && registered {
+                true => mark(&host.layout.workspace(name).service_disabled()),
+                false => Ok(()),
+            }
+        });
+        if let Err(e) = done {
             failed = failed.saturating_add(1);
             err!(
                 "ERROR:  {} failed with result '1' on workspace {name}.",
@@ -132,16 +139,21 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
 fn meant(host: &Host, verb: Verb) -> Vec<WorkspaceName> {
     let mut names = workspace::everything(&host.layout);
     if matches!(verb, Verb::Start | Verb::Restart | Verb::Enable) {
-        let registered = host
-            .layout
-            .workspace(&WorkspaceName::lad())
-            .service_registered();
-        names.retain(|name| *name != WorkspaceName::lad() || registered.exists());
+        let lad = host.layout.workspace(&WorkspaceName::lad());
+        let named = [lad.service_registered(), lad.service_disabled()];
+        let named = named.iter().any(|mark| mark.exists());
+        names.retain(|name| *name != WorkspaceName::lad() || named);
     }
     names
 }
 
-fn one(host: &Host, verb: Verb, name: &WorkspaceName) -> Result<()> {
+fn mark(path: &Path) -> Result<()> {
+    let look = files::Look::owned(0o644, files::Owner::ROOT);
+    files::write_atomic(path, b"", look)
+}
+
+/// Does it; true when a registered service was disabled.
+fn one(host: &Host, verb: Verb, name: &WorkspaceName) -> Result<bool> {
     let unit = unit::name(name);
     let paths = host.layout.workspace(name);
     // What is left of a workspace that was deleted by hand can be stopped and unregistered.
@@ -150,33 +162,37 @@ fn one(host: &Host, verb: Verb, name: &WorkspaceName) -> Result<()> {
         paths.conf().is_dir() || ends,
         "workspace {name} does not exist on this host; `omsadmin.sh -l` lists them"
     );
+    // Registered, it would fail at every start of the host, and at every restart of all.
+    let lacks = paths.omsagent_conf();
+    anyhow::ensure!(
+        lacks.is_file() || ends,
+        "workspace {name} is not onboarded (`{}` is missing): run omsadmin.sh -w {name} -s KEY",
+        lacks.display()
+    );
     let register = || -> Result<()> {
         files::make_link(
             &host.layout.bin().join(format!("omsagent-{name}")),
             Path::new("omsagent"),
         )?;
-        let placed = services::install_unit(host, &unit, &unit::text(name))?;
+        let placed = services::install_unit(host, &unit, &unit::text_on(&host.layout, name))?;
         if services::enable(host, &unit)?.and(placed).made() {
             out!("INFO:  Configuring OMS agent service {name} ...");
         }
-        let look = files::Look::owned(0o644, files::Owner::ROOT);
-        files::write_atomic(&paths.service_registered(), b"", look)
+        files::remove(&paths.service_disabled())?;
+        mark(&paths.service_registered())
     };
     match verb {
         Verb::Start => {
             register()?;
             let _ = services::start(host, &unit)?;
-            Ok(())
         }
         Verb::Restart => {
             register()?;
             let _ = services::restart(host, &unit)?;
-            Ok(())
         }
-        Verb::Enable => register(),
+        Verb::Enable => register()?,
         Verb::Stop => {
             let _ = services::stop(host, &unit)?;
-            Ok(())
         }
         Verb::Disable => {
             let systemd = match host.services {
@@ -185,9 +201,10 @@ fn one(host: &Host, verb: Verb, name: &WorkspaceName) -> Result<()> {
             };
             out!("INFO:  Unconfiguring OMS agent{systemd} service {name} ...");
             let _ = services::remove_unit(host, &unit)?;
-            files::remove(&paths.service_registered()).map(|_| ())
+            return files::remove(&paths.service_registered());
         }
     }
+    Ok(false)
 }
 
 /// What an init script asks for, by the exit codes of the LSB. No lock: whoever called the script

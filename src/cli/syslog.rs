@@ -5,10 +5,10 @@ use crate::base::secret::shown_word;
 use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::host::services;
+use crate::host::services::{self, ServiceError};
 use crate::host::syslog::{self, Selection, SyslogDaemon};
 use crate::install::recovery::{self, Purpose};
-use crate::workspace::{forwarding, port};
+use crate::workspace::{self, forwarding, port};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
@@ -81,9 +81,15 @@ fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceName, u16)> {
 fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Configuring {} for OMS logging", daemon.name());
-    let selection = forwarding::selection(&host.layout, &id)?;
-    if syslog::configure(host, &id, port, &selection)?.made() {
-        restart(host, daemon)?;
+    // Asked for by name, a workspace that was taken out is forwarded to again.
+    let mut selection = forwarding::selection(&host.layout, &id)?;
+    if id.id().is_some() && selection.is_none() {
+        forwarding::choose(&host.layout, &id, None)?;
+        selection = Selection::default();
+    }
+    // Rules that somebody wrote stay; `select` replaces them.
+    if syslog::configure_keeping(host, &id, port, &selection)?.made() {
+        reread(host, daemon)?;
     }
     warn_of_doubles(host, port);
     Ok(())
@@ -115,7 +121,13 @@ fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     };
     let id: WorkspaceName = id.parse()?;
     let Some(chosen) = chosen else {
-        out!("{}", forwarding::selection(&host.layout, &id)?);
+        let selection = forwarding::selection(&host.layout, &id)?;
+        match port::configured(&host.layout, &id) {
+            Some(port) if syslog::has_own_rules(host, &id, port, &selection)? => {
+                out!("rules of its own, in {}'s configuration", daemon.name());
+            }
+            _ => out!("{selection}"),
+        }
         return Ok(());
     };
     ensure!(
@@ -129,7 +141,7 @@ fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     forwarding::choose(&host.layout, &id, chosen.as_ref())?;
     out!("Forwarding {selection} to workspace {id}");
     if changed.made() {
-        restart(host, daemon)?;
+        reread(host, daemon)?;
     }
     Ok(())
 }
@@ -138,18 +150,42 @@ fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()>
     let (id, port) = workspace_and_port(words)?;
     out!("Unconfiguring {} for OMS logging", daemon.name());
     let port = port::to_give_up(&host.layout, &id, Some(port));
+    stays_out(host, &id)?;
     if syslog::unconfigure(host, &id, port)?.made() {
-        restart(host, daemon)?;
+        reread(host, daemon)?;
     }
     Ok(())
 }
 
+/// Until `configure` or `select`: the next upgrade does not put back what was taken out.
+fn stays_out(host: &Host, id: &WorkspaceName) -> Result<()> {
+    if id.id().is_none() || !host.layout.workspace(id).conf().is_dir() {
+        return Ok(());
+    }
+    forwarding::choose(&host.layout, id, Some(&Selection::none()))
+}
+
 fn purge(host: &Host, daemon: &SyslogDaemon) -> Result<()> {
     out!("Purging {} of OMS logging", daemon.name());
+    for id in workspace::all(&host.layout) {
+        stays_out(host, &id)?;
+    }
     if syslog::purge(host)?.made() {
-        restart(host, daemon)?;
+        reread(host, daemon)?;
     }
     Ok(())
+}
+
+/// After a change that is made: that nobody here can restart the daemon does not unmake it.
+fn reread(host: &Host, daemon: &SyslogDaemon) -> Result<()> {
+    let done = restart(host, daemon);
+    match done.as_ref().map_err(|e| e.downcast_ref::<ServiceError>()) {
+        Err(Some(e @ ServiceError::NoSyslogRestart(_))) => {
+            err!("warning\t{e}");
+            Ok(())
+        }
+        _ => done,
+    }
 }
 
 fn restart(host: &Host, daemon: &SyslogDaemon) -> Result<()> {

@@ -159,6 +159,14 @@ impl WorkspacePaths {
     pub fn service_registered(&self) -> PathBuf {
         self.conf().join(".service_registered")
     }
+    /// Present when the service was registered until all services were disabled at once.
+    pub fn service_disabled(&self) -> PathBuf {
+        self.conf().join(".service_disabled")
+    }
+    /// Present on the workspace that was the primary one when the package was removed.
+    pub fn was_primary(&self) -> PathBuf {
+        self.conf().join(".was_primary")
+    }
     /// Operations Manager's certificate (bundle.md 6.6).
     pub fn scom_cert(&self) -> PathBuf {
         self.certs().join("scom-cert.pem")

@@ -14,7 +14,13 @@ use anyhow::{Result, bail};
 pub fn is_copy(saved: &OmsAdmin, machine: &MachineIds) -> bool {
     let before = saved.uuid.as_deref().unwrap_or_default().trim();
     let now = machine.uuid.as_str();
-    !before.is_empty() && !now.is_empty() && !is_same(before, now)
+    is_hardware_id(before) && is_hardware_id(now) && !is_same(before, now)
+}
+
+/// Tools write a word where the firmware has none (`NotSettable`), firmware all zeros or all ones.
+fn is_hardware_id(text: &str) -> bool {
+    let is_one = |c: char| matches!(c, 'f' | 'F' | '-');
+    uuid::Uuid::try_parse(text).is_ok_and(|id| !id.is_nil()) && !text.chars().all(is_one)
 }
 
 /// Tools disagree on the byte order of the first three groups.
@@ -92,6 +98,8 @@ mod tests {
         assert!(!copy(Some(id), id) && !copy(Some(&id.to_uppercase()), id));
         assert!(!copy(Some("04030201-0605-0807-090a-0b0c0d0e0f10"), id));
         assert!(copy(Some("11020304-0506-0708-090a-0b0c0d0e0f10"), id));
-        assert!(copy(Some("x"), id));
+        assert!(!copy(Some("NotSettable"), id) && !copy(Some(id), "Not Specified"));
+        assert!(!copy(Some("00000000-0000-0000-0000-000000000000"), id));
+        assert!(!copy(Some(id), "ffffffff-ffff-ffff-ffff-ffffffffffff"));
     }
 }

@@ -10,6 +10,7 @@ use super::{OnboardingRequest, identity, is_active, is_onboarded, port, primary,
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::{AgentGuid, WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
+use crate::host::services::ServiceError;
 use crate::host::{Host, accounts, logrotate, services, unit};
 use crate::plan::backup::Backups;
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
@@ -71,18 +72,19 @@ pub fn update_resource(host: &Host, request: &OnboardingRequest) -> Result<bool>
     conf.azure_resource_id.clone_from(resource);
     let path = host.layout.workspace(&request.id).omsadmin_conf();
     conf.write(&path, Look::owned(0o644, service_owner(host)?))?;
-    let _ = services::restart(host, &unit::name(&request.id))?;
-    Ok(true)
+    match services::restart(host, &unit::name(&request.id)) {
+        // Whoever started it restarts it.
+        Err(ServiceError::NoManager { .. }) => Ok(true),
+        done => done.map(|_| true).map_err(Into::into),
+    }
 }
 
 /// Is what was given, beside the id and its key, saved already?
 fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
-    if let Some(line) = &request.proxy {
-        let saved = files::read(&host.layout.proxy_conf(), settings::proxy::LIMIT)?;
-        if saved.map(Zeroizing::new).as_deref().map(Vec::as_slice) != Some(line.expose().as_bytes())
-        {
-            return Ok(false);
-        }
+    if let Some(line) = &request.proxy
+        && !is_saved_proxy(host, line)?
+    {
+        return Ok(false);
     }
     if let Some(path) = &request.ca_file
         && files::read(path, CA_LIMIT)? != files::read(&host.layout.ca_file(), CA_LIMIT)?
@@ -99,6 +101,22 @@ fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
     };
     let conf = saved_settings(host, &request.id)?.unwrap_or_default();
     Ok(conf.azure_resource_id == *resource)
+}
+
+/// Does proxy.conf say just this, whatever comments and blanks somebody's tool keeps in it?
+fn is_saved_proxy(host: &Host, line: &Secret) -> Result<bool> {
+    let asked = settings::proxy::parse(line.expose())?;
+    let saved = settings::proxy::load(&host.layout.proxy_conf());
+    let same = |saved: settings::proxy::Proxy| {
+        let who = |proxy: &settings::proxy::Proxy| {
+            let both = proxy.credentials.as_ref();
+            both.map(|(user, password)| {
+                (user.clone(), Zeroizing::new(password.expose().to_owned()))
+            })
+        };
+        (&saved.host, saved.port) == (&asked.host, asked.port) && who(&saved) == who(&asked)
+    };
+    Ok(saved.is_ok_and(|saved| saved.is_some_and(same)))
 }
 
 /// omsadmin.conf of a workspace. Its folder is the service account's: a link there must not make
@@ -138,6 +156,9 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
                 .with_context(|| format!("CA file `{}` does not exist", path.display()))?,
         ),
     };
+    if request.marker.is_none() {
+        no_folder_in_the_way(host, &id)?;
+    }
     let mut plan = Plan::new();
     let news = AgentNews::default();
     plan.push(KeepRunning::new(host, &id));
@@ -148,6 +169,12 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         version: version.to_owned(),
         asked: asked.clone(),
     });
+    if is_copied(host, &id) {
+        plan.push(ForgetQueue {
+            host: host.clone(),
+            id: id.clone(),
+        });
+    }
     push_folders(&mut plan, host, &id, owner);
     plan.push(WriteIdentity {
         host: host.clone(),
@@ -156,16 +183,20 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         asked,
         news: news.clone(),
     });
-    let mut read_by_agent = |step| plan.push(ReadByAgent::new(step, &news));
-    if let Some(line) = &request.proxy {
+    if let Some(line) = &request.proxy
+        && !is_saved_proxy(host, line)?
+    {
         // Written without a line end: bundle.md 4.11.
         let look = Look::owned(0o600, owner);
         let path = host.layout.proxy_conf();
-        read_by_agent(WriteFile::new(path, line.expose(), look));
+        let said = format!("info\tCreated proxy configuration: {}", path.display());
+        let write = WriteFile::new(path, line.expose(), look);
+        plan.push(ReadByAgent::new(write, &news).saying(said));
     }
     if let Some(pem) = ca {
         let look = Look::owned(0o644, Owner::ROOT);
-        read_by_agent(WriteFile::new(host.layout.ca_file(), pem, look));
+        let write = WriteFile::new(host.layout.ca_file(), pem, look);
+        plan.push(ReadByAgent::new(write, &news));
     }
     let paths = host.layout.workspace(&id);
     match &request.marker {
@@ -185,6 +216,47 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
     Ok(plan)
 }
 
+/// Where the links of the primary workspace go, somebody may have a folder: found out before the
+/// service is asked.
+fn no_folder_in_the_way(host: &Host, id: &WorkspaceId) -> Result<()> {
+    for (link, target) in host.layout.primary_links(id) {
+        let is_full = std::fs::symlink_metadata(&link).is_ok_and(|m| m.is_dir())
+            && std::fs::read_dir(&link).is_ok_and(|mut entries| entries.next().is_some());
+        anyhow::ensure!(
+            !is_full,
+            "`{}` must become a link to the primary workspace, and is a folder that is not empty: move what is in it to `{}`, then onboard again",
+            link.display(),
+            target.display()
+        );
+    }
+    Ok(())
+}
+
+/// What waits to be sent on a copied host is the original's, which sends it itself.
+struct ForgetQueue {
+    host: Host,
+    id: WorkspaceId,
+}
+
+impl Step for ForgetQueue {
+    fn describe(&self) -> String {
+        format!(
+            "delete what the host that this one is a copy of had not sent yet for workspace {}",
+            self.id
+        )
+    }
+    fn satisfied(&self) -> Result<bool> {
+        Ok(!self.host.layout.workspace(&self.id).state().exists())
+    }
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Nothing)
+    }
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        let _ = services::stop(&self.host, &unit::name(&self.id))?;
+        files::remove_tree(&self.host.layout.workspace(&self.id).state()).map(drop)
+    }
+}
+
 /// What an onboarded workspace needs on a host where the package was removed and came back:
 /// folders, configuration, links, service, syslog (bundle.md 5, "Consequences", done right).
 pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
@@ -193,15 +265,28 @@ pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
     let news = AgentNews::default();
     plan.push(KeepRunning::new(host, id));
     push_folders(&mut plan, host, id, owner);
-    // A run that was killed may have made some of them.
-    let first = primary(&host.layout);
-    if first.is_none_or(|first| first == *id) && !host.layout.workspace(id).marker().exists() {
+    if shall_be_primary(host, id) {
         for (link, target) in host.layout.primary_links(id) {
             plan.push(MakeLink::new(link, without_prefix(host, target)));
         }
     }
+    plan.push(WriteFile::remove(host.layout.workspace(id).was_primary()));
     push_running(&mut plan, host, id, owner, &news)?;
     Ok(plan)
+}
+
+/// It is the primary workspace (a run that was killed may have made some of the links only), or was
+/// it when the package was removed, or nobody is or was and it has no marker.
+fn shall_be_primary(host: &Host, id: &WorkspaceId) -> bool {
+    if let Some(first) = primary(&host.layout) {
+        return first == *id;
+    }
+    let was = |id: &WorkspaceId| host.layout.workspace(id).was_primary().exists();
+    let mut all = super::all(&host.layout).into_iter();
+    match all.find(|other| was(other) && is_onboarded(&host.layout, other)) {
+        Some(first) => first == *id,
+        None => !host.layout.workspace(id).marker().exists(),
+    }
 }
 
 /// uid of omsagent, gid of omiusers.
@@ -251,20 +336,39 @@ fn push_running(
     owner: Owner,
     news: &AgentNews,
 ) -> Result<()> {
-    let port = port::choose(&host.layout, id)
-        .context("no free port for syslog between 25224 and 26223 on 127.0.0.1")?;
+    let own = port::own(&host.layout, id);
+    let port = match own {
+        // Its file is there and is not written: any number will do.
+        port::Own::Nowhere => port::FIRST,
+        _ => port::choose(&host.layout, id)
+            .context("no free port for syslog between 25224 and 26223 on 127.0.0.1")?,
+    };
     for (path, text) in templates::render(&host.layout, id, port)? {
+        let said = match path.file_name().and_then(|name| name.to_str()) {
+            Some("syslog.conf") => Some("info\tConfigure syslog..."),
+            Some("heartbeat.conf") => Some("info\tConfigure heartbeat monitoring agent..."),
+            _ => None,
+        };
         let write = WriteFile::if_absent(path, text, Look::owned(0o644, owner));
-        plan.push(ReadByAgent::new(write, news));
+        let step = ReadByAgent::new(write, news);
+        match said {
+            Some(line) => plan.push(step.saying(line)),
+            None => plan.push(step),
+        }
     }
     let rotation = logrotate::path(host, id);
     if rotation.parent().is_some_and(|dir| dir.is_dir()) {
         let look = Look::owned(0o644, Owner::ROOT);
-        plan.push(WriteFile::new(rotation, logrotate::text(id), look));
+        let write = WriteFile::new(rotation, logrotate::text(id), look);
+        // Not read by the agent, but said like the rest.
+        let said = format!("info\tConfigure log rotate for workspace {id}...");
+        plan.push(ReadByAgent::new(write, &AgentNews::default()).saying(said));
     }
     plan.push(ServiceLink::new(host, id));
     plan.push(RunService::new(host, id, news));
-    plan.push(ForwardSyslog::new(host, id, port));
+    if own != port::Own::Nowhere {
+        plan.push(ForwardSyslog::new(host, id, port));
+    }
     Ok(())
 }
 

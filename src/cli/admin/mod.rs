@@ -38,7 +38,7 @@ pub fn run(typed: &[OsString]) -> u8 {
         return 2;
     }
     if !parsed.only_looks() && !nix::unistd::geteuid().is_root() {
-        err!(
+        out!(
             "error\tOnly root can change workspaces: user omsagent may list them (-l) and ask for the port (-o)"
         );
         return 1;
@@ -47,7 +47,7 @@ pub fn run(typed: &[OsString]) -> u8 {
         return work::perform(&host, parsed);
     }
     match recovery::enter(&host, Purpose::Change, &mut Console) {
-        Ok(_lock) => onboard_from_file(&host, parsed.ca_file),
+        Ok(_lock) => onboard_from_file(&host, parsed.ca_file, parsed.verbose),
         Err(e) => {
             err!("error\t{e:#}");
             30

@@ -460,7 +460,7 @@ fn put_in_place(
     let code = match deploy::deploy(host, bundle.clone(), scratch, order, &mut Console) {
         // The package's own script leaves it to us, so that its failure has an exit code.
         Ok(_) if !onboards && host.is_live() && host.layout.onboarding_file().exists() => {
-            let code = admin::onboard_from_file(host, None);
+            let code = admin::onboard_from_file(host, None, false);
             if code != 0 {
                 err!("{}", not_onboarded());
             }

@@ -9,7 +9,7 @@ use crate::host::services::{self, ServiceManager};
 use crate::host::syslog::{
     self as daemons, OURS, RSYSLOG_CONF, RSYSLOG_D, SYSLOG_NG_CONF, SYSLOG_NG_D, SyslogDaemon,
 };
-use crate::workspace::port;
+use crate::workspace::{forwarding, port};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -142,7 +142,9 @@ pub fn forwarding(patient: &Patient, found: &mut Vec<Finding>) {
         let Some(port) = port::configured(&patient.host.layout, &ward.id) else {
             continue;
         };
-        if forwards(patient, port).is_empty() {
+        let chosen = forwarding::selection(&patient.host.layout, &ward.id);
+        let wanted = !chosen.is_ok_and(|selection| selection.is_none());
+        if wanted && forwards(patient, port).is_empty() {
             found.push(
                 Finding::new(
                     "syslog-not-forwarding",

@@ -103,6 +103,11 @@ impl Selection {
             transport: Transport::Udp,
         }
     }
+
+    /// Nothing is forwarded.
+    pub fn is_none(&self) -> bool {
+        self.facilities.is_empty()
+    }
 }
 
 /// As rsyslog writes it: `auth,authpriv.warning`; `*` is every facility, `none` nothing at all; then
