@@ -61,6 +61,7 @@ pub fn run(words: &[OsString]) -> u8 {
         Some(verb @ ("lsb-start" | "lsb-stop" | "lsb-restart" | "lsb-status")) => {
             lsb(&host, verb, which)
         }
+        Some("lsb-status-all") => lsb_status_all(&host),
         Some("find-systemd-dir") => find_systemd_dir(&host),
         Some("help" | "--help") => usage(),
         // Any single character, or a dash and one (bundle.md 1.7).
@@ -244,6 +245,28 @@ fn lsb(host: &Host, verb: &str, which: Option<&str>) -> u8 {
             err!("error\t{e:#}");
             1
         }
+    }
+}
+
+/// `service omsagent status`: 0 when every registered workspace's agent runs, else 3.
+fn lsb_status_all(host: &Host) -> u8 {
+    let registered = |name: &WorkspaceName| {
+        let paths = host.layout.workspace(name);
+        paths.service_registered().exists()
+    };
+    let mut names = workspace::everything(&host.layout);
+    names.retain(registered);
+    let codes = names
+        .iter()
+        .map(|name| lsb(host, "lsb-status", Some(name.as_str())));
+    let stopped = codes.filter(|code| *code != 0).count();
+    if names.is_empty() {
+        out!("no workspace is registered");
+    }
+    if stopped > 0 || names.is_empty() {
+        3
+    } else {
+        0
     }
 }
 

@@ -192,14 +192,19 @@ services() {
 }
 one_name_for_all() {
     sh_ $name 'service omsagent stop'
+    has_systemd || exits 3 sh_ $name 'service omsagent status'
     listed "Primary Workspace: $WS    Status: $REGISTERED"
     sh_ $name 'service omsagent start'
+    has_systemd || exits 0 sh_ $name 'service omsagent status'
     listed "Primary Workspace: $WS    Status: $RUNS"
     local before; before=$(sh_ $name "cat $VAR/run/omsagent.pid")
     sh_ $name 'service omsagent restart'
     listed "Primary Workspace: $WS    Status: $RUNS"
     [ "$(sh_ $name "cat $VAR/run/omsagent.pid")" != "$before" ]
     sh_ $name "ps -ef | grep omsagent | grep -v grep | grep -q /opt/microsoft/omsagent"
+}
+sourced_for_functions() {
+    sh_ $name ". $OPT/bin/service_control functions; echo still here" | grep -x 'still here'
 }
 exposure() {
     local figure
@@ -338,6 +343,7 @@ case_ '-U renews, -R rebuilds' renewed_and_rebuilt
 case_ '-o, -w scom, -w LAD' port_1270
 case_ 'service_control: verbs, texts, codes' services
 case_ 'omsagent.service stands for all' one_name_for_all
+case_ 'service_control functions: harmless to whoever sources it' sourced_for_functions
 if has_systemd; then
     case_ 'unit: exposure <= 2.0, notify, watchdog, limits' exposure
     case_ 'an agent that is stuck is started anew' stuck_is_restarted
