@@ -100,6 +100,8 @@ pub struct Files {
     pub key: PathBuf,
     /// proxy.conf.
     pub proxy: PathBuf,
+    /// Certificate and key come from the service manager and cannot be changed.
+    pub handed_over: bool,
 }
 
 /// `type out_oms`.
@@ -425,13 +427,16 @@ impl<'e> Reader<'e> {
 
     fn files(&self, proxy_key: &str) -> Files {
         let path = |key, default: &str| PathBuf::from(self.text(key).unwrap_or(default));
+        let credentials = credentials();
+        let handed_over = credentials.is_some();
         let (cert, key) =
-            credentials().unwrap_or_else(|| (path("cert_path", CERT), path("key_path", KEY)));
+            credentials.unwrap_or_else(|| (path("cert_path", CERT), path("key_path", KEY)));
         Files {
             omsadmin: path("omsadmin_conf_path", CONF),
             cert,
             key,
             proxy: path(proxy_key, PROXY),
+            handed_over,
         }
     }
 }

@@ -66,6 +66,14 @@ impl Link {
 
 /// A client that presents `identity`, through the proxy if there is one.
 pub fn client(files: &Files, common: &Common, identity: ClientIdentity) -> Result<Client> {
+    Ok(Client::new(Options {
+        identity: Some(identity),
+        ..options(files, common)
+    })?)
+}
+
+/// How a client connects, whoever it says it is.
+pub fn options(files: &Files, common: &Common) -> Options {
     let proxy = match proxy::load(&files.proxy) {
         Ok(proxy) => proxy,
         Err(error) => {
@@ -73,14 +81,14 @@ pub fn client(files: &Files, common: &Common, identity: ClientIdentity) -> Resul
             None
         }
     };
-    Ok(Client::new(Options {
-        identity: Some(identity),
+    Options {
+        identity: None,
         ca_file: common.ca_file.clone(),
         proxy,
         user_agent: user_agent(&common.version),
         connect_timeout: CONNECT_TIMEOUT,
         read_timeout: READ_TIMEOUT,
-    })?)
+    }
 }
 
 /// The pair, wherever the configuration says it is; `None` when a part is missing.

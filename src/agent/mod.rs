@@ -15,6 +15,7 @@ pub mod listen;
 pub mod notify;
 pub mod output;
 pub mod queue;
+pub mod renewal;
 pub mod route;
 pub mod run;
 pub mod status;

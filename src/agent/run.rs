@@ -102,7 +102,14 @@ pub fn run(request: &Request) -> Result<()> {
         &request.status,
         &figures,
     )?;
-    let callers = start_topology(&settings, &control, &common, &request.layout, &figures)?;
+    let callers = start_topology(
+        &settings,
+        &queues,
+        &control,
+        &common,
+        &request.layout,
+        &figures,
+    )?;
     let stop = Arc::new(AtomicBool::new(false));
     let (stop_reading, wake) = UnixStream::pair().context("cannot make a socket pair")?;
     let dirty = Arc::new(Dirty::new(signals.writer.try_clone()?));
@@ -232,6 +239,7 @@ fn start_senders(
 
 fn start_topology(
     settings: &Settings,
+    queues: &[Arc<Queue>],
     control: &Arc<Control>,
     common: &Common,
     layout: &Layout,
@@ -246,10 +254,20 @@ fn start_topology(
                 layout.clone(),
                 Arc::clone(control),
                 Arc::clone(&figures.service),
+                Box::new(reread(control, queues)),
             );
             thread("topology", SENDER_STACK, move || caller.run())
         })
         .collect()
+}
+
+/// Has every sender read certificate, omsadmin.conf and proxy.conf anew, at once.
+fn reread(control: &Arc<Control>, queues: &[Arc<Queue>]) -> impl Fn() + Send + 'static {
+    let (control, queues) = (Arc::clone(control), queues.to_vec());
+    move || {
+        control.reload();
+        queues.iter().for_each(|queue| queue.wake());
+    }
 }
 
 fn thread(

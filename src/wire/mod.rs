@@ -7,6 +7,7 @@ pub mod date;
 pub mod http;
 pub mod identity;
 pub mod metadata;
+pub mod renewal;
 pub mod signature;
 pub mod tls;
 pub mod topology;
