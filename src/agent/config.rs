@@ -167,6 +167,13 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Does it do the same as `other`, whatever there is to say about each?
+    pub fn does_the_same(&self, other: &Settings) -> bool {
+        (&self.syslog, &self.heartbeats, &self.topology)
+            == (&other.syslog, &other.heartbeats, &other.topology)
+            && (&self.outputs, &self.routes) == (&other.outputs, &other.routes)
+    }
+
     /// Who takes events with this tag: the first `<match>` whose pattern does.
     pub fn route(&self, tag: &str) -> Option<Route> {
         let found = self.routes.iter().find(|(pattern, _)| pattern.takes(tag));

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod figures;
+pub mod handover;
 pub mod heartbeat;
 pub mod hosts;
 pub mod ingest;
@@ -14,10 +15,13 @@ pub mod link;
 pub mod listen;
 pub mod notify;
 pub mod output;
+pub mod pid_file;
 pub mod queue;
+pub mod reload;
 pub mod renewal;
 pub mod route;
 pub mod run;
+pub mod signals;
 pub mod status;
 pub mod syslog;
 pub mod topology;

@@ -188,7 +188,9 @@ fn one(
             .or_else(|| process::agent_of(&paths.omsagent_conf())),
     };
     let process = pid.and_then(process::look);
-    let running = unit.map_or(process.is_some(), |u| u.active == "active");
+    let running = unit.map_or(process.is_some(), |u| {
+        matches!(u.active.as_str(), "active" | "reloading")
+    });
     let state = match unit {
         Some(unit) => unit.active.clone(),
         None if running => "running".to_owned(),
