@@ -134,6 +134,18 @@ impl From<ValueRef<'_>> for Cell {
     }
 }
 
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Cell::Text(text)
+    }
+}
+
+impl From<Option<String>> for Cell {
+    fn from(text: Option<String>) -> Self {
+        text.map_or(Cell::Null, Cell::Text)
+    }
+}
+
 impl Rows {
     /// The rows as JSON objects, one a line. Two columns of one name: the later one counts.
     pub fn to_json(&self) -> Vec<String> {
