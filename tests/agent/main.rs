@@ -5,7 +5,10 @@
 
 mod delivery;
 mod footprint;
+mod hub;
 mod life;
+mod reload;
+mod renewal;
 mod sink;
 mod stage;
 mod with_hub;
