@@ -28,6 +28,8 @@ pub struct Settings {
     pub heartbeats: Vec<Heartbeat>,
     /// Topology heartbeats (protocol.md 2.1).
     pub topology: Vec<Topology>,
+    /// Reports on the agent itself (protocol.md 2.3).
+    pub telemetry: Vec<Telemetry>,
     /// Destinations.
     pub outputs: Vec<Output>,
     /// Every `<match>` in order.
@@ -89,6 +91,17 @@ pub struct Topology {
     pub files: Files,
 }
 
+/// `type agent_telemetry`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Between reports, until the service says another.
+    pub interval: Duration,
+    /// Between two looks at what the agent uses.
+    pub poll_interval: Duration,
+    /// The workspace's files.
+    pub files: Files,
+}
+
 /// The files that say who we are and where to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
@@ -136,6 +149,7 @@ impl Settings {
             syslog: Vec::new(),
             heartbeats: Vec::new(),
             topology: Vec::new(),
+            telemetry: Vec::new(),
             outputs: Vec::new(),
             routes: Vec::new(),
             notes: Vec::new(),
@@ -172,6 +186,7 @@ impl Settings {
         (&self.syslog, &self.heartbeats, &self.topology)
             == (&other.syslog, &other.heartbeats, &other.topology)
             && (&self.outputs, &self.routes) == (&other.outputs, &other.routes)
+            && self.telemetry == other.telemetry
     }
 
     /// Who takes events with this tag: the first `<match>` whose pattern does.
@@ -235,7 +250,16 @@ impl Settings {
                     files: read.files("proxy_path"),
                 });
             }
-            "agent_telemetry" | "dsc_monitor" | "monitor_agent" | "npmd" => {
+            "agent_telemetry" => {
+                self.unknown_params(element, TELEMETRY_PARAMS);
+                let seconds = Duration::from_secs;
+                self.telemetry.push(Telemetry {
+                    interval: read.duration("query_interval")?.unwrap_or(seconds(300)),
+                    poll_interval: read.duration("poll_interval")?.unwrap_or(seconds(15)),
+                    files: read.files("proxy_path"),
+                });
+            }
+            "dsc_monitor" | "monitor_agent" | "npmd" => {
                 self.notes.push(Note::Info(format!(
                     "{}: source `{kind}` has nothing to do in this version",
                     element.place
@@ -483,6 +507,18 @@ const SYSLOG_PARAMS: &[&str] = &[
 
 const TOPOLOGY_PARAMS: &[&str] = &[
     "run_interval",
+    "omsadmin_conf_path",
+    "cert_path",
+    "key_path",
+    "pid_path",
+    "proxy_path",
+    "os_info",
+    "install_info",
+];
+
+const TELEMETRY_PARAMS: &[&str] = &[
+    "query_interval",
+    "poll_interval",
     "omsadmin_conf_path",
     "cert_path",
     "key_path",

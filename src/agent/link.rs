@@ -1,6 +1,7 @@
 //! The way to the service: who we are and where to send, read from the workspace's files.
 
 use crate::agent::config::Files;
+use crate::agent::quality::Gathered;
 use crate::settings::{omsadmin::OmsAdmin, proxy};
 use crate::wire::http::{Client, Options};
 use crate::wire::identity::ClientIdentity;
@@ -8,6 +9,7 @@ use crate::wire::upload::{AgentHeaders, user_agent};
 use anyhow::{Context, Result, bail};
 use log::warn;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// TCP and TLS handshake (protocol.md 3.1).
@@ -22,6 +24,8 @@ pub struct Common {
     pub version: String,
     /// CAs trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Where senders tell how it goes, if anybody wants to know.
+    pub gathered: Option<Arc<Gathered>>,
 }
 
 /// An open way.

@@ -228,9 +228,15 @@ impl Sender {
             if self.control.stopping() {
                 return None;
             }
+            let begun = Instant::now();
             match self.attempt(&body, attempt) {
                 Attempt::Later { reason, after } => self.wait(&reason, after),
                 done => {
+                    if let (Attempt::Taken, Some(gathered)) = (&done, &self.common.gathered) {
+                        let source = format!("{}.{}", kind.data_type, kind.ip_name);
+                        let now = jiff::Timestamp::now().as_millisecond();
+                        gathered.sent(&source, items, now, begun.elapsed());
+                    }
                     self.went_well();
                     return Some(done);
                 }
@@ -306,6 +312,9 @@ impl Sender {
         failures.since.get_or_insert_with(Instant::now);
         // Each distinct failure once: the request id differs each time and does not count.
         let cause = reason.split(" (request ").next().unwrap_or(reason);
+        if let Some(gathered) = &self.common.gathered {
+            gathered.error(cause);
+        }
         if failures.told != cause {
             failures.told = cause.to_owned();
             warn!(

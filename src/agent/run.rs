@@ -6,6 +6,7 @@ use crate::agent::handover::Legacy;
 use crate::agent::heartbeat::{self, Facts};
 use crate::agent::hosts;
 use crate::agent::ingest::{Connection, Ending, Ingest};
+use crate::agent::journal;
 use crate::agent::link::Common;
 use crate::agent::listen::{self, Kept};
 use crate::agent::notify::Notify;
@@ -16,6 +17,7 @@ use crate::agent::queue::frame::Frame;
 use crate::agent::reload::{self, Reload};
 use crate::agent::signals::{self, Signals};
 use crate::agent::status::StatusFile;
+use crate::agent::telemetry::Reporter;
 use crate::agent::topology::TopologyHeartbeat;
 use crate::agent::window::Window;
 use crate::host::layout::Layout;
@@ -100,7 +102,9 @@ pub fn run(request: &Request) -> Result<()> {
     let common = Common {
         version: heartbeat::data_version(&request.layout.installinfo()),
         ca_file: request.ca_file.clone(),
+        gathered: (!settings.telemetry.is_empty()).then(Arc::default),
     };
+    common.gathered.iter().for_each(journal::count_errors);
     let senders = start_senders(
         &settings,
         &queues,
@@ -109,7 +113,7 @@ pub fn run(request: &Request) -> Result<()> {
         &request.status,
         &figures,
     )?;
-    let callers = start_topology(
+    let callers = start_callers(
         &settings,
         &queues,
         &control,
@@ -307,7 +311,7 @@ fn start_senders(
         .collect()
 }
 
-fn start_topology(
+fn start_callers(
     settings: &Settings,
     queues: &[Arc<Queue>],
     control: &Arc<Control>,
@@ -315,20 +319,29 @@ fn start_topology(
     layout: &Layout,
     figures: &Figures,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let configs = settings.topology.iter();
-    configs
-        .map(|config| {
-            let caller = TopologyHeartbeat::new(
-                config.clone(),
-                common.clone(),
-                layout.clone(),
-                Arc::clone(control),
-                Arc::clone(&figures.service),
-                Box::new(reread(control, queues)),
-            );
-            thread("topology", SENDER_STACK, move || caller.run())
-        })
-        .collect()
+    let topology = settings.topology.iter().map(|config| {
+        let caller = TopologyHeartbeat::new(
+            config.clone(),
+            common.clone(),
+            layout.clone(),
+            Arc::clone(control),
+            Arc::clone(&figures.service),
+            Box::new(reread(control, queues)),
+        );
+        thread("topology", SENDER_STACK, move || caller.run())
+    });
+    let gathered = common.gathered.clone().unwrap_or_default();
+    let telemetry = settings.telemetry.iter().map(|config| {
+        let reporter = Reporter::new(
+            config.clone(),
+            common.clone(),
+            layout.clone(),
+            Arc::clone(control),
+            Arc::clone(&gathered),
+        );
+        thread("telemetry", SENDER_STACK, move || reporter.run())
+    });
+    topology.chain(telemetry).collect()
 }
 
 /// Has every sender read certificate, omsadmin.conf and proxy.conf anew, at once.

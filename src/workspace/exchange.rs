@@ -270,6 +270,32 @@ pub fn heartbeat(
     Ok(TopologyResponse::parse(&response.body)?)
 }
 
+/// Tells the service how the agent is (conversation D, protocol.md 2.3). Nothing of a good answer is
+/// looked at.
+pub fn telemetry(
+    client: &Client,
+    workspace: &WorkspaceId,
+    tld: &str,
+    body: &[u8],
+) -> Result<(), HeartbeatError> {
+    let date = signature::date(&Clock::System.now_utc());
+    let headers = [
+        ("x-ms-Date", date.as_str()),
+        ("Accept-Language", "en-US"),
+        FORM,
+    ];
+    let url = upload::telemetry_url(workspace, tld);
+    let response = client.post(&url, &headers, body)?;
+    match response.status {
+        200 => Ok(()),
+        status => Err(HeartbeatError::Status {
+            status,
+            reason: topology::reason(&response.body),
+            skew: None,
+        }),
+    }
+}
+
 /// Where a new certificate is sent: what the service said, else its usual place (protocol.md 0.1).
 pub fn renewal_url(admin: &OmsAdmin, workspace: &WorkspaceId) -> String {
     let said = &admin.certificate_update_endpoint;
