@@ -11,4 +11,5 @@ mod reload;
 mod renewal;
 mod sink;
 mod stage;
+mod telemetry;
 mod with_hub;
