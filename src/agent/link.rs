@@ -1,5 +1,6 @@
 //! The way to the service: who we are and where to send, read from the workspace's files.
 
+use crate::agent::azure::Whereabouts;
 use crate::agent::config::Files;
 use crate::agent::quality::Gathered;
 use crate::settings::{omsadmin::OmsAdmin, proxy};
@@ -26,6 +27,8 @@ pub struct Common {
     pub ca_file: Option<PathBuf>,
     /// Where senders tell how it goes, if anybody wants to know.
     pub gathered: Option<Arc<Gathered>>,
+    /// Where this machine is.
+    pub whereabouts: Whereabouts,
 }
 
 /// An open way.
@@ -54,13 +57,14 @@ impl Link {
         }
         let identity = identity(files)?.with_context(not_onboarded)?;
         let client = client(files, common, identity)?;
+        let place = common.whereabouts.get();
         Ok(Link {
             client,
             url: admin.oms_endpoint,
             headers: AgentHeaders {
                 version: common.version.clone(),
-                resource_id: admin.azure_resource_id,
-                region: String::new(),
+                resource_id: place.resource_id(&admin.azure_resource_id),
+                region: place.region,
                 cloud_id: admin.omscloud_id,
                 uuid: admin.uuid,
             },

@@ -4,6 +4,8 @@
 //! reads them back and posts them; the main thread keeps time (heartbeats, syncing, watchdog) and
 //! signals. See `docs/agent.md`.
 
+pub mod azure;
+pub mod beats;
 pub mod config;
 pub mod figures;
 pub mod handover;

@@ -1,10 +1,11 @@
 //! The agent's life: configuration, queues, sockets, threads, signals, end.
 
-use crate::agent::config::{Route, Settings, Syslog};
+use crate::agent::azure::{self, Whereabouts};
+use crate::agent::beats::Beats;
+use crate::agent::config::{Settings, Syslog};
 use crate::agent::figures::Figures;
 use crate::agent::handover::Legacy;
-use crate::agent::heartbeat::{self, Facts};
-use crate::agent::hosts;
+use crate::agent::heartbeat;
 use crate::agent::ingest::{Connection, Ending, Ingest};
 use crate::agent::journal;
 use crate::agent::link::Common;
@@ -13,7 +14,6 @@ use crate::agent::notify::Notify;
 use crate::agent::output::{Control, Sender};
 use crate::agent::pid_file::PidFile;
 use crate::agent::queue::Queue;
-use crate::agent::queue::frame::Frame;
 use crate::agent::reload::{self, Reload};
 use crate::agent::signals::{self, Signals};
 use crate::agent::status::StatusFile;
@@ -22,6 +22,7 @@ use crate::agent::topology::TopologyHeartbeat;
 use crate::agent::window::Window;
 use crate::host::layout::Layout;
 use crate::settings::fluent;
+use crate::wire::azure::Metadata;
 use anyhow::{Context, Result};
 use log::{error, info, warn};
 use std::io::Write;
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// What was appended is on the disk after this time at the latest.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
@@ -41,6 +42,8 @@ const SENDER_GRACE: Duration = Duration::from_millis(300);
 const RELOAD_GRACE: Duration = Duration::from_secs(5);
 /// Stack of the thread that reads.
 const INGEST_STACK: usize = 256 << 10;
+/// Stack of the thread that asks the metadata service.
+const AZURE_STACK: usize = 128 << 10;
 /// Stack of a thread that speaks TLS.
 const SENDER_STACK: usize = 512 << 10;
 
@@ -102,6 +105,7 @@ pub fn run(request: &Request) -> Result<()> {
     let common = Common {
         version: heartbeat::data_version(&request.layout.installinfo()),
         ca_file: request.ca_file.clone(),
+        whereabouts: Whereabouts::default(),
         gathered: (!settings.telemetry.is_empty()).then(Arc::default),
     };
     common.gathered.iter().for_each(journal::count_errors);
@@ -341,7 +345,14 @@ fn start_callers(
         );
         thread("telemetry", SENDER_STACK, move || reporter.run())
     });
-    topology.chain(telemetry).collect()
+    let metadata = Metadata::find(layout).map(|metadata| {
+        let (whereabouts, control) = (common.whereabouts.clone(), Arc::clone(control));
+        let changed = reread(&control, queues);
+        thread("azure", AZURE_STACK, move || {
+            azure::follow(&metadata, &whereabouts, &control, &changed);
+        })
+    });
+    topology.chain(telemetry).chain(metadata).collect()
 }
 
 /// Has every sender read certificate, omsadmin.conf and proxy.conf anew, at once.
@@ -410,64 +421,6 @@ impl Watch<'_> {
     fn next(&self) -> Option<Instant> {
         let times = [self.beats.next(), self.sync_at, self.alive_at];
         times.into_iter().flatten().min()
-    }
-}
-
-/// The heartbeats, each with its next time. The first one goes out at once: a new workspace shows
-/// its first sign of life in seconds (the original waits for one interval).
-struct Beats {
-    facts: Facts,
-    due: Vec<Beat>,
-}
-
-struct Beat {
-    interval: Option<Duration>,
-    output: usize,
-    next: Option<Instant>,
-}
-
-impl Beats {
-    fn new(settings: &Settings, layout: &Layout) -> Beats {
-        let beat = |h: &crate::agent::config::Heartbeat| match settings.route(&h.tag) {
-            Some(Route::Output(output)) => Some(Beat {
-                interval: h.interval,
-                output,
-                next: Some(Instant::now()),
-            }),
-            _ => None,
-        };
-        Beats {
-            facts: Facts::gather(layout),
-            due: settings.heartbeats.iter().filter_map(beat).collect(),
-        }
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.due.iter().filter_map(|b| b.next).min()
-    }
-
-    /// Puts those that are due into their queues; true when there were any.
-    fn send(&mut self, now: Instant, queues: &[Arc<Queue>], figures: &Figures) -> bool {
-        let mut any = false;
-        for beat in &mut self.due {
-            if beat.next.is_none_or(|next| next > now) {
-                continue;
-            }
-            any = true;
-            beat.next = beat
-                .interval
-                .map(|i| now + i.max(Duration::from_millis(100)));
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-            let wall = wall.map_or(0, |d| d.as_millis() as i64);
-            let mut frame = Frame::new(&heartbeat::KIND);
-            let own = hosts::own_addresses();
-            frame.push(|out| self.facts.push(out, wall, &own));
-            figures.made_heartbeat();
-            if let Err(error) = queues[beat.output].append(&mut frame) {
-                warn!("a heartbeat is lost: cannot write to its queue: {error}");
-            }
-        }
-        any
     }
 }
 

@@ -226,13 +226,17 @@ impl Reporter {
         let os = os.unwrap_or_default();
         let machine = nix::sys::utsname::uname()?;
         let disabled = self.layout.path(DISABLED).exists();
+        let place = self.common.whereabouts.get();
         let report = Report {
             os_type: "Linux",
             os_distro: os.name,
             os_version: os.version,
             processor_architecture: machine.machine().to_string_lossy().into_owned(),
-            region: "OnPremise".to_owned(),
-            resource_id: admin.azure_resource_id.clone(),
+            region: match place.region.is_empty() {
+                true => "OnPremise".to_owned(),
+                false => place.region.clone(),
+            },
+            resource_id: place.resource_id(&admin.azure_resource_id),
             config_mgr_enabled: if disabled { "false" } else { "true" },
             usage: ResourceUsage::from(&samples),
             quality,

@@ -2,6 +2,7 @@
 //! envelopes - shared by agent, workspace, hub and doctor.
 
 pub mod authority;
+pub mod azure;
 pub mod certificate;
 pub mod date;
 pub mod http;
