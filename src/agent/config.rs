@@ -28,6 +28,8 @@ pub struct Settings {
     pub heartbeats: Vec<Heartbeat>,
     /// Topology heartbeats (protocol.md 2.1).
     pub topology: Vec<Topology>,
+    /// Reports on the agent itself (protocol.md 2.3).
+    pub telemetry: Vec<Telemetry>,
     /// Destinations.
     pub outputs: Vec<Output>,
     /// Every `<match>` in order.
@@ -89,6 +91,17 @@ pub struct Topology {
     pub files: Files,
 }
 
+/// `type agent_telemetry`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Between reports, until the service says another.
+    pub interval: Duration,
+    /// Between two looks at what the agent uses.
+    pub poll_interval: Duration,
+    /// The workspace's files.
+    pub files: Files,
+}
+
 /// The files that say who we are and where to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
@@ -100,6 +113,8 @@ pub struct Files {
     pub key: PathBuf,
     /// proxy.conf.
     pub proxy: PathBuf,
+    /// Certificate and key come from the service manager and cannot be changed.
+    pub handed_over: bool,
 }
 
 /// `type out_oms`.
@@ -134,6 +149,7 @@ impl Settings {
             syslog: Vec::new(),
             heartbeats: Vec::new(),
             topology: Vec::new(),
+            telemetry: Vec::new(),
             outputs: Vec::new(),
             routes: Vec::new(),
             notes: Vec::new(),
@@ -163,6 +179,14 @@ impl Settings {
         }
         settings.judge();
         Ok(settings)
+    }
+
+    /// Does it do the same as `other`, whatever there is to say about each?
+    pub fn does_the_same(&self, other: &Settings) -> bool {
+        (&self.syslog, &self.heartbeats, &self.topology)
+            == (&other.syslog, &other.heartbeats, &other.topology)
+            && (&self.outputs, &self.routes) == (&other.outputs, &other.routes)
+            && self.telemetry == other.telemetry
     }
 
     /// Who takes events with this tag: the first `<match>` whose pattern does.
@@ -226,7 +250,16 @@ impl Settings {
                     files: read.files("proxy_path"),
                 });
             }
-            "agent_telemetry" | "dsc_monitor" | "monitor_agent" | "npmd" => {
+            "agent_telemetry" => {
+                self.unknown_params(element, TELEMETRY_PARAMS);
+                let seconds = Duration::from_secs;
+                self.telemetry.push(Telemetry {
+                    interval: read.duration("query_interval")?.unwrap_or(seconds(300)),
+                    poll_interval: read.duration("poll_interval")?.unwrap_or(seconds(15)),
+                    files: read.files("proxy_path"),
+                });
+            }
+            "dsc_monitor" | "monitor_agent" | "npmd" => {
                 self.notes.push(Note::Info(format!(
                     "{}: source `{kind}` has nothing to do in this version",
                     element.place
@@ -425,13 +458,16 @@ impl<'e> Reader<'e> {
 
     fn files(&self, proxy_key: &str) -> Files {
         let path = |key, default: &str| PathBuf::from(self.text(key).unwrap_or(default));
+        let credentials = credentials();
+        let handed_over = credentials.is_some();
         let (cert, key) =
-            credentials().unwrap_or_else(|| (path("cert_path", CERT), path("key_path", KEY)));
+            credentials.unwrap_or_else(|| (path("cert_path", CERT), path("key_path", KEY)));
         Files {
             omsadmin: path("omsadmin_conf_path", CONF),
             cert,
             key,
             proxy: path(proxy_key, PROXY),
+            handed_over,
         }
     }
 }
@@ -471,6 +507,18 @@ const SYSLOG_PARAMS: &[&str] = &[
 
 const TOPOLOGY_PARAMS: &[&str] = &[
     "run_interval",
+    "omsadmin_conf_path",
+    "cert_path",
+    "key_path",
+    "pid_path",
+    "proxy_path",
+    "os_info",
+    "install_info",
+];
+
+const TELEMETRY_PARAMS: &[&str] = &[
+    "query_interval",
+    "poll_interval",
     "omsadmin_conf_path",
     "cert_path",
     "key_path",

@@ -20,7 +20,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Connections at a time; one more takes the place of the one that was silent longest.
@@ -49,7 +49,7 @@ pub struct Ingest {
     tcp: Vec<(std::net::TcpListener, usize)>,
     connections: Vec<Connection>,
     wake: OwnedFd,
-    stop: Arc<AtomicBool>,
+    ending: Arc<Ending>,
     work: Work,
 }
 
@@ -62,11 +62,59 @@ struct Source {
     routes: Vec<Option<Option<Route>>>,
 }
 
-struct Connection {
-    stream: TcpStream,
-    framing: Framing,
+/// A stream that somebody sends messages by.
+pub struct Connection {
+    /// The far end.
+    pub stream: TcpStream,
+    /// What was read and is no whole message yet.
+    pub framing: Framing,
     source: usize,
     heard: Instant,
+}
+
+impl Connection {
+    /// One that was handed over; whose it is [`Ingest::adopt`] says.
+    pub fn new(stream: TcpStream, framing: Framing) -> Self {
+        Connection {
+            stream,
+            framing,
+            source: 0,
+            heard: Instant::now(),
+        }
+    }
+
+    /// The number of its source.
+    pub fn source(&self) -> usize {
+        self.source
+    }
+}
+
+/// What the thread is told.
+#[derive(Debug, Default)]
+pub struct Ending(AtomicU8);
+
+/// Values of [`Ending`].
+const END: u8 = 1;
+const HAND_OVER: u8 = 2;
+
+impl Ending {
+    /// Everything is taken in, connections are closed.
+    pub fn end(&self) {
+        self.0.store(END, Ordering::SeqCst);
+    }
+
+    /// Connections are given back as they are.
+    pub fn hand_over(&self) {
+        self.0.store(HAND_OVER, Ordering::SeqCst);
+    }
+
+    fn asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst) != 0
+    }
+
+    fn hands_over(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == HAND_OVER
+    }
 }
 
 /// Everything that turns a line into an item in a frame.
@@ -95,7 +143,7 @@ struct Refused {
 }
 
 impl Ingest {
-    /// `wake` becomes readable when `stop` has become true; `appended` is called after something
+    /// `wake` becomes readable when `ending` was told something; `appended` is called after something
     /// went to a queue.
     pub fn new(
         settings: Arc<Settings>,
@@ -103,7 +151,7 @@ impl Ingest {
         queues: &[Arc<Queue>],
         figures: &Figures,
         wake: OwnedFd,
-        stop: Arc<AtomicBool>,
+        ending: Arc<Ending>,
         appended: Box<dyn Fn() + Send>,
     ) -> Self {
         let source = |(s, figures): (&config::Syslog, &Arc<Input>)| Source {
@@ -129,7 +177,7 @@ impl Ingest {
             tcp: sockets.tcp,
             connections: Vec::new(),
             wake,
-            stop,
+            ending,
             work: Work {
                 queues: queues.iter().map(outlet).collect(),
                 settings,
@@ -144,10 +192,23 @@ impl Ingest {
         }
     }
 
-    /// Reads until stopped; then takes what has arrived, and hands everything to the queues.
-    pub fn run(mut self) {
+    /// Connections that were taken over, each with the number of its source.
+    pub fn adopt(&mut self, connections: impl Iterator<Item = (usize, Connection)>) {
+        for (source, connection) in connections {
+            if connection.stream.set_nonblocking(true).is_ok() {
+                self.connections.push(Connection {
+                    source,
+                    ..connection
+                });
+            }
+        }
+    }
+
+    /// Reads until told otherwise; then takes what has arrived, and hands everything to the queues.
+    /// What is left are the connections, if they are to be handed over.
+    pub fn run(mut self) -> Vec<Connection> {
         let mut buffer = vec![0; READ];
-        while !self.stop.load(Ordering::SeqCst) {
+        while !self.ending.asked() {
             let ready = self.wait();
             self.work.look_at_the_clock();
             self.read(&ready, &mut buffer);
@@ -161,7 +222,12 @@ impl Ingest {
             self.work.look_at_the_clock();
             self.read(&vec![true; self.sockets()], &mut buffer);
         }
-        for mut connection in std::mem::take(&mut self.connections) {
+        let mut connections = std::mem::take(&mut self.connections);
+        let ended = match self.ending.hands_over() {
+            true => 0,
+            false => connections.len(),
+        };
+        for mut connection in connections.drain(..ended) {
             let source = &mut self.sources[connection.source];
             connection
                 .framing
@@ -169,6 +235,7 @@ impl Ingest {
         }
         self.work.close_frames(true);
         self.work.complaints.summary();
+        connections
     }
 
     /// Which of datagram sockets, listeners, connections (in this order) have something.

@@ -2,8 +2,10 @@
 
 use crate::agent::config::Syslog;
 use log::{info, warn};
+use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
 /// Asked of the kernel for datagrams that wait; it gives at most `net.core.rmem_max`.
 const DATAGRAM_BUFFER: usize = 8 << 20;
@@ -28,6 +30,113 @@ pub struct Sockets {
     pub udp: Vec<(UdpSocket, usize)>,
     /// Streams.
     pub tcp: Vec<(TcpListener, usize)>,
+}
+
+/// What a listening socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+}
+
+/// A bound socket that outlives its configuration.
+#[derive(Debug)]
+pub struct Kept {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What its source asked for; the port may be 0.
+    pub asked: SocketAddr,
+    /// The socket.
+    pub socket: OwnedFd,
+}
+
+impl Sockets {
+    /// The same sockets once more, with what their sources asked for.
+    pub fn copies(&self, sources: &[Syslog]) -> std::io::Result<Vec<Kept>> {
+        let asked = |number: &usize| sources.get(*number).map(Syslog::asked);
+        let mut copies = Vec::new();
+        for (socket, number) in &self.udp {
+            if let Some(asked) = asked(number) {
+                let socket = socket.try_clone()?.into();
+                let protocol = Protocol::Udp;
+                copies.push(Kept {
+                    protocol,
+                    asked,
+                    socket,
+                });
+            }
+        }
+        for (socket, number) in &self.tcp {
+            if let Some(asked) = asked(number) {
+                let socket = socket.try_clone()?.into();
+                let protocol = Protocol::Tcp;
+                copies.push(Kept {
+                    protocol,
+                    asked,
+                    socket,
+                });
+            }
+        }
+        Ok(copies)
+    }
+}
+
+impl Syslog {
+    /// Where it wants to listen.
+    pub fn asked(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.port)
+    }
+}
+
+/// Takes the one that was asked for out of `kept`.
+fn take(kept: &mut Vec<Kept>, protocol: Protocol, asked: SocketAddr) -> Option<OwnedFd> {
+    let at = kept
+        .iter()
+        .position(|k| k.protocol == protocol && k.asked == asked)?;
+    Some(kept.swap_remove(at).socket)
+}
+
+/// The sockets that `sources` will have: of `kept` those they go on with, and new ones, bound now
+/// so that a port that is taken is known in time. A source that moves to another address on a port
+/// of ours gets its socket when the old one is gone.
+pub fn prepare(sources: &[Syslog], mut kept: Vec<Kept>) -> Result<Vec<Kept>, ListenError> {
+    let mut ready = Vec::new();
+    let mut new = Vec::new();
+    for source in sources {
+        let before = ready.len();
+        let asked = source.asked();
+        for protocol in [Protocol::Udp, Protocol::Tcp] {
+            let socket = take(&mut kept, protocol, asked);
+            ready.extend(socket.map(|socket| Kept {
+                protocol,
+                asked,
+                socket,
+            }));
+        }
+        if ready.len() == before {
+            new.push(source);
+        }
+    }
+    for source in new {
+        if source.port != 0 && kept.iter().any(|k| k.asked.port() == source.port) {
+            continue;
+        }
+        let asked = source.asked();
+        let (udp, tcp) = bind_one(source)?;
+        ready.extend(udp.map(|s| Kept {
+            protocol: Protocol::Udp,
+            asked,
+            socket: s.into(),
+        }));
+        ready.extend(tcp.map(|s| Kept {
+            protocol: Protocol::Tcp,
+            asked,
+            socket: s.into(),
+        }));
+    }
+    Ok(ready)
 }
 
 /// Why a source cannot listen.
@@ -64,11 +173,16 @@ pub enum ListenError {
 }
 
 /// Binds every source. A source that asks for UDP also listens on TCP at the same port, where
-/// that is free.
-pub fn bind(sources: &[Syslog]) -> Result<Sockets, ListenError> {
+/// that is free. Sockets that were kept from before are used where they fit.
+pub fn bind(sources: &[Syslog], mut kept: Vec<Kept>) -> Result<Sockets, ListenError> {
     let mut sockets = Sockets::default();
     for (number, source) in sources.iter().enumerate() {
-        let (udp, tcp) = bind_one(source)?;
+        let udp = take(&mut kept, Protocol::Udp, source.asked()).map(UdpSocket::from);
+        let tcp = take(&mut kept, Protocol::Tcp, source.asked()).map(TcpListener::from);
+        let (udp, tcp) = match (udp, tcp) {
+            (None, None) => bind_one(source)?,
+            kept => kept,
+        };
         let address = udp
             .as_ref()
             .map(|s| s.local_addr())

@@ -4,10 +4,9 @@ use crate::base::files;
 use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
 use crate::cli::report::Console;
-use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services::{self, ServiceManager};
-use crate::host::{process, unit};
+use crate::host::{Change, Host, process, reread, unit};
 use crate::install::recovery::{self, Purpose};
 use crate::workspace;
 use crate::{err, out};
@@ -19,13 +18,14 @@ const USAGE: &str = "usage: service_control start|stop|restart|reload|enable|dis
        service_control is-running [workspace id]     exit status 1: running, 0: not running
        service_control find-systemd-dir
 Without a workspace id, all workspaces are meant (is-running: the primary one); the pseudo
-workspaces scom and LAD have services too. reload is restart.";
+workspaces scom and LAD have services too. reload has the running agent read its files anew.";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Start,
     Stop,
     Restart,
+    Reload,
     Enable,
     Disable,
 }
@@ -36,7 +36,7 @@ impl Verb {
         match self {
             Verb::Start => "start_omsagent",
             Verb::Stop => "stop_omsagent",
-            Verb::Restart => "restart_omsagent",
+            Verb::Restart | Verb::Reload => "restart_omsagent",
             Verb::Enable => "enable_omsagent_service",
             Verb::Disable => "disable_omsagent_service",
         }
@@ -54,11 +54,12 @@ pub fn run(words: &[OsString]) -> u8 {
     match words.first().map(String::as_str) {
         Some("start") => each(&host, Verb::Start, which),
         Some("stop") => each(&host, Verb::Stop, which),
-        Some("restart" | "reload") => each(&host, Verb::Restart, which),
+        Some("restart") => each(&host, Verb::Restart, which),
+        Some("reload") => each(&host, Verb::Reload, which),
         Some("enable") => each(&host, Verb::Enable, which),
         Some("disable") => each(&host, Verb::Disable, which),
         Some("is-running") => is_running(&host, which),
-        Some(verb @ ("lsb-start" | "lsb-stop" | "lsb-restart" | "lsb-status")) => {
+        Some(verb @ ("lsb-start" | "lsb-stop" | "lsb-restart" | "lsb-reload" | "lsb-status")) => {
             lsb(&host, verb, which)
         }
         Some("lsb-status-all") => lsb_status_all(&host),
@@ -139,7 +140,10 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
 /// diagnostics extension until that has named it once (bundle.md 1.7, R30).
 fn meant(host: &Host, verb: Verb) -> Vec<WorkspaceName> {
     let mut names = workspace::everything(&host.layout);
-    if matches!(verb, Verb::Start | Verb::Restart | Verb::Enable) {
+    if matches!(
+        verb,
+        Verb::Start | Verb::Restart | Verb::Reload | Verb::Enable
+    ) {
         let lad = host.layout.workspace(&WorkspaceName::lad());
         let named = [lad.service_registered(), lad.service_disabled()];
         let named = named.iter().any(|mark| mark.exists());
@@ -170,28 +174,38 @@ fn one(host: &Host, verb: Verb, name: &WorkspaceName) -> Result<bool> {
         "workspace {name} is not onboarded (`{}` is missing): run omsadmin.sh -w {name} -s KEY",
         lacks.display()
     );
-    let register = || -> Result<()> {
+    let register = || -> Result<Change> {
         files::make_link(
             &host.layout.bin().join(format!("omsagent-{name}")),
             Path::new("omsagent"),
         )?;
         let placed = services::install_unit(host, &unit, &unit::text_on(&host.layout, name))?;
-        if services::enable(host, &unit)?.and(placed).made() {
+        let done = services::enable(host, &unit)?.and(placed);
+        if done.made() {
             out!("INFO:  Configuring OMS agent service {name} ...");
         }
         files::remove(&paths.service_disabled())?;
-        mark(&paths.service_registered())
+        mark(&paths.service_registered())?;
+        Ok(done)
     };
     match verb {
         Verb::Start => {
-            register()?;
+            let _ = register()?;
             let _ = services::start(host, &unit)?;
         }
         Verb::Restart => {
-            register()?;
+            let _ = register()?;
             let _ = services::restart(host, &unit)?;
         }
-        Verb::Enable => register()?,
+        Verb::Reload => {
+            // A new unit counts from the next start only.
+            if register()?.made() || !reread::reread(host, name)? {
+                let _ = services::restart(host, &unit)?;
+            }
+        }
+        Verb::Enable => {
+            let _ = register()?;
+        }
         Verb::Stop => {
             let _ = services::stop(host, &unit)?;
         }
@@ -237,6 +251,10 @@ fn lsb(host: &Host, verb: &str, which: Option<&str>) -> u8 {
     let done = match verb {
         "lsb-start" => lsb_start(host, &name),
         "lsb-stop" => process::stop(layout, &name).map(drop),
+        "lsb-reload" => match reread::reread(host, &name) {
+            Ok(false) => return 7,
+            done => done.map(drop),
+        },
         _ => process::stop(layout, &name).and_then(|_| lsb_start(host, &name)),
     };
     match done {

@@ -116,8 +116,17 @@ fn paragraph(w: &WorkspaceStatus) -> String {
     if let Some(c) = &w.certificate {
         line(
             "certificate",
-            format!("until {} ({} days)", c.expires, c.days_left),
+            format!(
+                "until {} ({} days), made {}",
+                c.expires, c.days_left, c.issued
+            ),
         );
+        if c.renewal_pending {
+            line("", "a renewal is begun and not settled yet".to_owned());
+        }
+        if let Some(why) = &c.renewal_problem {
+            line("", format!("not renewed: {why}"));
+        }
     }
     if let Some(c) = w.clock.as_ref() {
         line(

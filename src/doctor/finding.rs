@@ -34,6 +34,7 @@ pub const CATALOGUE: &[(&str, Severity)] = &[
     ("certificate-mismatch", Error),
     ("certificate-missing", Error),
     ("certificate-not-yet", Error),
+    ("certificate-renewal", Warning),
     ("certificate-unreadable", Error),
     ("chain-not-received", Error),
     ("chain-not-sent", Error),

@@ -49,7 +49,7 @@ const CHECKS: &[Check] = table! {
         accounts::account, accounts::groups,
         looks::shared_folders, looks::workspace_folders, looks::identity_files, looks::settings_files,
         looks::proxy_file, looks::programs, looks::links,
-        identity::pair, identity::settings,
+        identity::pair, identity::renewal, identity::settings,
         configuration::agent, configuration::proxy, configuration::authorities,
         configuration::onboarding_file,
         service::unit, service::running, service::program,

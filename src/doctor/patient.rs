@@ -86,7 +86,7 @@ impl Ward {
     /// Does its agent run, as the service manager says, or as it says itself?
     pub fn runs(&self) -> bool {
         match &self.unit {
-            Some(unit) => unit.active == "active",
+            Some(unit) => matches!(unit.active.as_str(), "active" | "reloading"),
             None => self.figures.is_ok(),
         }
     }

@@ -8,6 +8,7 @@ use super::{process, retirement};
 use crate::agent::figures::{ClockFigures, InputFigures, OutputFigures, Snapshot};
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
+use crate::host::layout::WorkspacePaths;
 use crate::host::unit_state::{self, UnitState};
 use crate::host::{Host, services, unit};
 use crate::settings::omsadmin::{self, OmsAdmin};
@@ -110,10 +111,16 @@ pub struct ProcessStatus {
 /// A certificate.
 #[derive(Debug, Serialize)]
 pub struct CertificateStatus {
+    /// First moment of validity: when it was made, so when it was last renewed.
+    pub issued: String,
     /// Last moment of validity.
     pub expires: String,
     /// Days until then; negative: since then.
     pub days_left: i64,
+    /// A new pair was made, and the service has not confirmed it yet.
+    pub renewal_pending: bool,
+    /// Why it is not renewed, though it should be.
+    pub renewal_problem: Option<String>,
 }
 
 /// A socket.
@@ -181,7 +188,9 @@ fn one(
             .or_else(|| process::agent_of(&paths.omsagent_conf())),
     };
     let process = pid.and_then(process::look);
-    let running = unit.map_or(process.is_some(), |u| u.active == "active");
+    let running = unit.map_or(process.is_some(), |u| {
+        matches!(u.active.as_str(), "active" | "reloading")
+    });
     let state = match unit {
         Some(unit) => unit.active.clone(),
         None if running => "running".to_owned(),
@@ -241,7 +250,7 @@ fn one(
         notices: retirement::notices(&endpoint_host),
         proxy: proxy_of(host, &mut unknown),
         certificate: match may_read {
-            true => certificate(&paths.cert(), &mut unknown),
+            true => certificate(&paths, figures.renewal_problem, &mut unknown),
             false => None,
         },
         heartbeat_accepted: figures.heartbeat_accepted,
@@ -307,7 +316,12 @@ fn proxy_of(host: &Host, unknown: &mut Vec<String>) -> Option<String> {
     }
 }
 
-fn certificate(path: &std::path::Path, unknown: &mut Vec<String>) -> Option<CertificateStatus> {
+fn certificate(
+    paths: &WorkspacePaths,
+    renewal_problem: Option<String>,
+    unknown: &mut Vec<String>,
+) -> Option<CertificateStatus> {
+    let path = &paths.cert();
     let read = || -> anyhow::Result<Option<Facts>> {
         let Some(pem) = files::read_no_follow(path, PEM_LIMIT)? else {
             return Ok(None);
@@ -320,6 +334,9 @@ fn certificate(path: &std::path::Path, unknown: &mut Vec<String>) -> Option<Cert
         Ok(facts) => facts.map(|facts| {
             let left = facts.not_after.duration_since(Timestamp::now());
             CertificateStatus {
+                issued: shown(facts.not_before),
+                renewal_pending: workspace::renewal::is_begun(&paths.certs()),
+                renewal_problem,
                 expires: shown(facts.not_after),
                 days_left: left.as_secs().div_euclid(86_400),
             }
@@ -392,6 +409,7 @@ mod tests {
             heartbeat_accepted: Some("t".into()),
             topology_accepted: Some("t".into()),
             topology_problem: Some("p".into()),
+            renewal_problem: Some("p".into()),
             clock: Some(ClockFigures::default()),
             mark: Some(Mark::default()),
             ..Snapshot::default()

@@ -19,6 +19,7 @@ pub mod os;
 pub mod package_locks;
 pub mod packages;
 pub mod process;
+pub mod reread;
 pub mod services;
 pub mod sockets;
 pub mod sudoers;

@@ -10,7 +10,9 @@ use crate::wire::date::{Clock, Skew};
 use crate::wire::http::{Client, Options, Proxy, Response};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::metadata::{self, MachineIds};
-use crate::wire::topology::{self, Telemetry, TopologyRequest, TopologyResponse};
+use crate::wire::topology::{
+    self, CertificateUpdateRequest, Telemetry, TopologyRequest, TopologyResponse,
+};
 use crate::wire::{signature, upload};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,7 +22,7 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-pub use error::{HeartbeatError, OnboardError};
+pub use error::{HeartbeatError, OnboardError, RenewError};
 
 /// For the TCP and TLS handshake (protocol.md 2.1).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -266,4 +268,56 @@ pub fn heartbeat(
         });
     }
     Ok(TopologyResponse::parse(&response.body)?)
+}
+
+/// Tells the service how the agent is (conversation D, protocol.md 2.3). Nothing of a good answer is
+/// looked at.
+pub fn telemetry(
+    client: &Client,
+    workspace: &WorkspaceId,
+    tld: &str,
+    body: &[u8],
+) -> Result<(), HeartbeatError> {
+    let date = signature::date(&Clock::System.now_utc());
+    let headers = [
+        ("x-ms-Date", date.as_str()),
+        ("Accept-Language", "en-US"),
+        FORM,
+    ];
+    let url = upload::telemetry_url(workspace, tld);
+    let response = client.post(&url, &headers, body)?;
+    match response.status {
+        200 => Ok(()),
+        status => Err(HeartbeatError::Status {
+            status,
+            reason: topology::reason(&response.body),
+            skew: None,
+        }),
+    }
+}
+
+/// Where a new certificate is sent: what the service said, else its usual place (protocol.md 0.1).
+pub fn renewal_url(admin: &OmsAdmin, workspace: &WorkspaceId) -> String {
+    let said = &admin.certificate_update_endpoint;
+    if is_plain_url(said) {
+        return said.clone();
+    }
+    upload::renewal_url(workspace, &admin.url_tld)
+}
+
+/// Offers the service a new certificate (conversation C, protocol.md 2.2). `client` presents the old
+/// one. Nothing of a good answer is looked at.
+pub fn renew(client: &Client, url: &str, new: &ClientIdentity) -> Result<(), RenewError> {
+    let body = CertificateUpdateRequest {
+        certificate_base64: new.base64_body(" "),
+    }
+    .compose();
+    let response = client.post(url, &[FORM], body.as_bytes())?;
+    match response.status {
+        200 => Ok(()),
+        status => Err(RenewError::Status {
+            status,
+            reason: topology::reason(&response.body),
+        }),
+    }
 }

@@ -8,6 +8,7 @@ use crate::host::{Host, services, unit};
 use crate::plan::Report;
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::metadata::MachineIds;
+use crate::wire::renewal::Stage;
 use anyhow::{Result, bail};
 
 /// Was the workspace onboarded on another machine? Only two hardware ids that differ say so.
@@ -52,6 +53,9 @@ pub fn reset(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Result<(
     let done = removal::unregister(host, id, report);
     if !done {
         bail!("the service of workspace {id} is in the way: see the warnings above");
+    }
+    for stage in [Stage::Offered, Stage::Known] {
+        files::remove(&stage.path(&paths.certs()))?;
     }
     files::remove(&paths.key())?;
     files::remove(&paths.cert())?;

@@ -10,6 +10,7 @@ pub mod port;
 pub mod pseudo;
 pub mod refresh;
 pub mod removal;
+pub mod renewal;
 pub mod service;
 pub mod templates;
 

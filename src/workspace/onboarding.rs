@@ -138,7 +138,8 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
     let identity = ClientIdentity {
         cert_pem,
         key_pem: Secret::new(String::from_utf8_lossy(&key)),
-    };
+    }
+    .or_renewed(&paths.certs());
     let now = jiff::Timestamp::now();
     let good = identity.key_der().is_ok() && identity.not_after().is_ok_and(|end| end > now);
     Ok(good.then_some(identity))

@@ -12,10 +12,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-const DOMAIN: &str = "hub.test";
+pub const DOMAIN: &str = "hub.test";
 
 /// A proxy that leads every CONNECT to the hub, so that no name needs to resolve.
-fn tunnel(to: SocketAddr) -> SocketAddr {
+pub fn tunnel(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {

@@ -10,6 +10,7 @@ row() {
     local code=$1 stream=$2 line=$3 tool=$4; shift 4
     case $tool in
         admin) exits "$code" admin $name "$@";;
+        identity) exits "$code" on $name "$OPT/bin/omsagent" identity "$@";;
         *) exits "$code" on $name "$OPT/bin/$tool" "$@";;
     esac
     case $stream in no) ;; *) said "$line" "$OUT.$stream";; esac
@@ -190,6 +191,47 @@ services() {
     row 1 err "^ERROR:  start_omsagent failed with result '1' on workspace $NOWS\.$" service_control start "$NOWS"
     row 0 no '' service_control stop "$NOWS"
 }
+# A fragment that somebody dropped: taken up by the same process; a mistake leaves the old configuration at work.
+reload_takes_fragments() {
+    local pid d=$ETC/$WS/conf/omsagent.d mark
+    pid=$(sh_ $name "cat $VAR/run/omsagent.pid")
+    sh_ $name "printf '<source>\n  type syslog\n  port 25299\n  bind 127.0.0.1\n  tag oms.syslog\n</source>\n' >$d/more.conf; chown omsagent:omiusers $d/more.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in 1 2 3 4 5 6 7 8 9; do ss -uln | grep -q 127.0.0.1:25299 && exit 0; sleep 0.5; done; tail -n 5 $VAR/log/omsagent.log; exit 1"
+    equal "$(sh_ $name "cat $VAR/run/omsagent.pid")" "$pid" 'pid after a reload'
+    mark="reload-$$-$RANDOM"
+    sh_ $name "logger -p auth.warning $mark"; arrives "$mark" 20
+    ! has_systemd || sh_ $name "systemctl is-active -q $(agent_unit) && [ \"\$(systemctl show -p MainPID --value $(agent_unit))\" = $pid ]"
+    sh_ $name "echo '<source' >$d/more.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in 1 2 3 4 5 6 7 8 9; do grep -q 'the configuration stays as it was' $VAR/log/omsagent.log && exit 0; sleep 0.5; done; exit 1"
+    sh_ $name "ss -uln | grep -q 127.0.0.1:25299 && rm $d/more.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in 1 2 3 4 5 6 7 8 9; do ss -uln | grep -q 127.0.0.1:25299 || exit 0; sleep 0.5; done; exit 1"
+    equal "$(sh_ $name "cat $VAR/run/omsagent.pid")" "$pid" 'pid after three reloads'
+}
+# The sandboxed agent and root each get a new certificate; files look as before, logs go on.
+certificate_renewed() {
+    local before looks mark c=$ETC/$WS/certs
+    before=$(sh_ $name "sha256sum <$c/oms.crt") looks=$(sh_ $name "stat -c '%n %a %U %G' $c/* $c")
+    row 0 out "^$WS: renewed, valid until " identity renew "$WS"
+    equal "$(sh_ $name "stat -c '%n %a %U %G' $c/* $c")" "$looks" 'the files in certs'
+    [ "$(sh_ $name "sha256sum <$c/oms.crt")" != "$before" ]
+    mark="renew-$$-$RANDOM"
+    sh_ $name "logger -p auth.warning $mark"; arrives "$mark" 20
+    before=$(sh_ $name "sha256sum <$c/oms.crt")
+    hub agents renew --data "$HUB_DATA" --workspace "$WS"
+    # The agent's own way, within its sandbox: a heartbeat each second.
+    sh_ $name "sed -i 's/run_interval 20m/run_interval 1s/' $ETC/$WS/conf/omsagent.d/heartbeat.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in \$(seq 1 60); do grep -q 'the client certificate was renewed' $VAR/log/omsagent.log && exit 0; sleep 0.5; done; tail -n 9 $VAR/log/omsagent.log; exit 1"
+    [ "$(sh_ $name "sha256sum <$c/oms.crt")" != "$before" ]
+    sh_ $name "sed -i 's/run_interval 1s/run_interval 20m/' $ETC/$WS/conf/omsagent.d/heartbeat.conf"
+    row 0 no '' service_control reload "$WS"
+    mark="renew-$$-$RANDOM"
+    sh_ $name "logger -p auth.warning $mark"; arrives "$mark" 20
+    equal "$(sh_ $name "stat -c '%n %a %U %G' $c/* $c")" "$looks" 'the files in certs'
+}
 one_name_for_all() {
     sh_ $name 'service omsagent stop'
     has_systemd || exits 3 sh_ $name 'service omsagent status'
@@ -342,6 +384,8 @@ case_ '5, 7, 4, 8: identity stays' refused
 case_ '-U renews, -R rebuilds' renewed_and_rebuilt
 case_ '-o, -w scom, -w LAD' port_1270
 case_ 'service_control: verbs, texts, codes' services
+case_ 'reload: a fragment is taken up, a mistake is not, the process stays' reload_takes_fragments
+case_ 'the certificate renewed by hand and by the agent' certificate_renewed
 case_ 'omsagent.service stands for all' one_name_for_all
 case_ 'service_control functions: harmless to whoever sources it' sourced_for_functions
 if has_systemd; then

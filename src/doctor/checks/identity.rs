@@ -7,11 +7,15 @@ use crate::doctor::patient::{Patient, Ward};
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::certificate::Facts;
 use crate::wire::identity::{ClientIdentity, PEM_LIMIT};
+use crate::wire::renewal::Stage;
 use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
+use std::time::Duration;
 
 /// Less than this left is worth a word.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// A renewal takes seconds.
+const UNSETTLED: Duration = Duration::from_secs(600);
 const AGAIN: &str = "onboard again: omsadmin.sh -w ID -s KEY";
 
 /// Certificate and key: there, of one pair, of this workspace, valid now.
@@ -24,7 +28,11 @@ pub fn pair(patient: &Patient, found: &mut Vec<Finding>) {
 fn pair_of(patient: &Patient, ward: &Ward, now: Timestamp, found: &mut Vec<Finding>) {
     let paths = patient.host.layout.workspace(&ward.id);
     let mut say = |id, what: String, seen: String| {
-        found.push(Finding::new(id, what).seen(seen).of(&ward.id).mend(AGAIN));
+        let mend = match id {
+            "certificate-expires" => format!("omsagent identity renew {}", ward.id),
+            _ => AGAIN.to_owned(),
+        };
+        found.push(Finding::new(id, what).seen(seen).of(&ward.id).mend(mend));
     };
     let cert = read(&paths.cert());
     let key = read(&paths.key());
@@ -111,6 +119,38 @@ fn pair_of(patient: &Patient, ward: &Ward, now: Timestamp, found: &mut Vec<Findi
             let what = format!("{} is no usable key", paths.key().display());
             say("certificate-unreadable", what, format!("{why:#}"));
         }
+    }
+}
+
+/// A renewal that does not come to its end.
+pub fn renewal(patient: &Patient, found: &mut Vec<Finding>) {
+    for ward in patient.onboarded() {
+        let certs = patient.host.layout.workspace(&ward.id).certs();
+        let problem = ward.figures.as_ref().ok();
+        let problem = problem.and_then(|f| f.renewal_problem.clone());
+        let begun = [Stage::Offered, Stage::Known]
+            .iter()
+            .filter_map(|stage| std::fs::symlink_metadata(stage.path(&certs)).ok())
+            .filter_map(|meta| meta.modified().ok()?.elapsed().ok())
+            .find(|age| *age > UNSETTLED);
+        let seen = match (problem, begun) {
+            (Some(problem), _) => problem,
+            (None, Some(age)) => format!(
+                "a new one was made {} minutes ago and is not confirmed",
+                age.as_secs() / 60
+            ),
+            (None, None) => continue,
+        };
+        let what = "the client certificate should be renewed and is not";
+        found.push(
+            Finding::new("certificate-renewal", what)
+                .seen(seen)
+                .of(&ward.id)
+                .mend(format!(
+                    "the agent tries again; at once: omsagent identity renew {}",
+                    ward.id
+                )),
+        );
     }
 }
 

@@ -169,7 +169,49 @@ pub enum HeartbeatError {
     Transport(#[from] HttpError),
 }
 
+/// Why the service did not take a new certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// Another status than 200.
+    #[error(
+        "the service answered the request for a new certificate with {status}{}",
+        aside(reason, None)
+    )]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// The service's reason, if it gave one.
+        reason: Option<String>,
+    },
+    /// No answer: the service may have taken it all the same.
+    #[error("the request for a new certificate was not answered: {0}")]
+    Transport(#[from] HttpError),
+}
+
+impl RenewError {
+    /// Did the service say no? A fault of the service or of the way says nothing.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            RenewError::Status { status, .. } => {
+                matches!(status, 400..=499 | 501) && !matches!(status, 407 | 408 | 429)
+            }
+            RenewError::Transport(_) => false,
+        }
+    }
+}
+
 impl HeartbeatError {
+    /// Did the service say that it does not take this certificate?
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            HeartbeatError::Status {
+                status: 401 | 403,
+                ..
+            }
+        )
+    }
+
     /// The maintenance helper's code (protocol.md 1.9): 7, 8 or 9.
     pub fn code(&self) -> u8 {
         match self {
