@@ -66,10 +66,10 @@ impl Link {
 
 /// A client that presents `identity`, through the proxy if there is one.
 pub fn client(files: &Files, common: &Common, identity: ClientIdentity) -> Result<Client> {
-    let proxy = match proxy::load(&files.proxy) {
-        Ok(proxy) => proxy,
+    let proxy = match proxy::choose(&files.proxy, &service_host(files), &proxy::environment) {
+        Ok(choice) => choice.proxy(),
         Err(error) => {
-            warn!("`{}`: {error}; no proxy is used", files.proxy.display());
+            warn!("{error}; no proxy is used");
             None
         }
     };
@@ -81,6 +81,15 @@ pub fn client(files: &Files, common: &Common, identity: ClientIdentity) -> Resul
         connect_timeout: CONNECT_TIMEOUT,
         read_timeout: READ_TIMEOUT,
     })?)
+}
+
+/// The host of `OMS_ENDPOINT`; empty when there is none.
+fn service_host(files: &Files) -> String {
+    let admin = OmsAdmin::load(&files.omsadmin).ok().flatten();
+    let url = admin.map(|admin| admin.oms_endpoint).unwrap_or_default();
+    let authority = url.split("://").nth(1).unwrap_or_default();
+    let host = authority.split(['/', ':']).next();
+    host.unwrap_or_default().to_owned()
 }
 
 /// The pair, wherever the configuration says it is; `None` when a part is missing.

@@ -26,6 +26,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use zeroize::Zeroizing;
 
+mod way;
+
+use way::Way;
+
 /// A CA bundle is some 250 kB; this is generous.
 const CA_LIMIT: usize = 4 << 20;
 
@@ -127,8 +131,9 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
 }
 
 /// The whole onboarding. `version` is the agent's `a.b.c-d`.
-pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Plan> {
+pub fn plan(host: &Host, mut request: OnboardingRequest, version: &str) -> Result<Plan> {
     let owner = service_owner(host)?;
+    let way = way::to_service(host, &mut request)?;
     super::migrate::clear_empty_conf(&host.layout);
     let id = request.id.clone();
     let ca = match &request.ca_file {
@@ -146,6 +151,7 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         host: host.clone(),
         request: request.clone(),
         version: version.to_owned(),
+        way,
         asked: asked.clone(),
     });
     push_folders(&mut plan, host, &id, owner);
@@ -278,6 +284,7 @@ struct Register {
     host: Host,
     request: OnboardingRequest,
     version: String,
+    way: Way,
     asked: Rc<RefCell<Option<Asked>>>,
 }
 
@@ -328,16 +335,8 @@ impl Step for Register {
             }
         };
         report.line(&format!("info\tAgent GUID is {guid}"));
-        let proxy = match &self.request.proxy {
-            Some(line) => Some(settings::proxy::parse(line.expose())?),
-            None => settings::proxy::load(&layout.proxy_conf())?,
-        };
-        if proxy.is_some() {
-            let path = layout.proxy_conf();
-            report.line(&format!(
-                "info\tUsing proxy settings from '{}'",
-                path.display()
-            ));
+        for line in &self.way.told {
+            report.line(line);
         }
         let request = OnboardRequest {
             layout: layout.clone(),
@@ -347,7 +346,7 @@ impl Step for Register {
             guid,
             identity,
             ca_file: self.ca_file(),
-            proxy,
+            proxy: self.way.proxy.clone(),
             agent_version: self.version.clone(),
             azure_resource_id: self.request.azure_resource.clone().unwrap_or_default(),
             clock: Clock::System,
