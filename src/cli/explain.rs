@@ -117,7 +117,10 @@ mod tests {
         assert!(text("5").unwrap().contains("What to do: "));
         for named in ["proxy-auth", "[proxy-auth]"] {
             let told = text(named).unwrap();
-            assert!(told.contains("(exit code 4)") && told.contains("-p user"), "{told}");
+            assert!(
+                told.contains("(exit code 4)") && told.contains("-p user"),
+                "{told}"
+            );
         }
         for wrong in ["99", "", "x", "-1", "256"] {
             assert!(text(wrong).is_err(), "{wrong}");

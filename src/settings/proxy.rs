@@ -433,19 +433,18 @@ mod tests {
                 pair.map(|(_, v)| (*v).to_owned())
             }
         };
-        let outcome = |variables: &dyn Fn(&str) -> Option<String>| match choose(
-            &path, host, variables,
-        )
-        .unwrap()
-        {
-            Choice::Direct => "direct".to_owned(),
-            Choice::Exempt { proxy, exemption } => format!("{proxy} but {exemption}"),
-            Choice::Through(f) => {
-                let source = f.source.to_string();
-                let place = source.rsplit("/").take(2).collect::<Vec<_>>().join("<");
-                format!("{} by {place}", f.proxy.host)
-            }
-        };
+        let outcome =
+            |variables: &dyn Fn(&str) -> Option<String>| match choose(&path, host, variables)
+                .unwrap()
+            {
+                Choice::Direct => "direct".to_owned(),
+                Choice::Exempt { proxy, exemption } => format!("{proxy} but {exemption}"),
+                Choice::Through(f) => {
+                    let source = f.source.to_string();
+                    let place = source.rsplit("/").take(2).collect::<Vec<_>>().join("<");
+                    format!("{} by {place}", f.proxy.host)
+                }
+            };
         let env = set(&[("https_proxy", "e:1"), ("HTTPS_PROXY", "E:1")]);
         assert_eq!(outcome(&set(&[])), "direct");
         assert_eq!(outcome(&env), "e by https_proxy");
@@ -476,7 +475,10 @@ mod tests {
             let bad = set(&[("HTTPS_PROXY", "ftp://u:hunter2@p")]);
             choose(&path, host, &bad).unwrap_err().to_string()
         };
-        assert!(error.contains("HTTPS_PROXY") && !error.contains("hunter2"), "{error}");
+        assert!(
+            error.contains("HTTPS_PROXY") && !error.contains("hunter2"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -260,12 +260,8 @@ impl Client {
                 Err(failure) => return Err(failure.error),
             }
         }
-        let mut connection = Connection::open(
-            &target,
-            &self.options,
-            Arc::clone(&self.tls),
-            &self.learned,
-        )?;
+        let mut connection =
+            Connection::open(&target, &self.options, Arc::clone(&self.tls), &self.learned)?;
         match connection.exchange(&request, self.options.read_timeout) {
             Ok(done) => Ok(self.keep(connection, target, done)),
             Err(failure) => Err(failure.error),

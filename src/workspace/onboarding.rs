@@ -358,6 +358,11 @@ impl Step for Register {
         for text in &answer.warnings {
             report.line(&format!("warning\t{text}"));
         }
+        if let Some(skew) = answer.skew {
+            report.line(&format!(
+                "warning\tThe clock of this host is {skew}: correct it"
+            ));
+        }
         *self.asked.borrow_mut() = Some(Asked { request, answer });
         report.line("info\tOnboarding success");
         service::say_who_starts_it(&self.host, &self.request.id, report);
@@ -434,11 +439,14 @@ impl WriteIdentity {
     fn settings(&self, asked: &Asked) -> Result<String> {
         let before = saved_settings(&self.host, &self.request.id)?.unwrap_or_default();
         let machine = MachineIds::read(&self.host.layout);
-        let conf = OmsAdmin {
+        let mut conf = OmsAdmin {
             diagnostic_endpoint: before.diagnostic_endpoint,
             other_lines: before.other_lines,
             ..asked.answer.omsadmin(&asked.request, &machine)
         };
+        if !before.log_facility.is_empty() {
+            conf.log_facility = before.log_facility;
+        }
         conf.to_text()
     }
 }

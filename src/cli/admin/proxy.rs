@@ -47,7 +47,11 @@ fn with_password(line: &Secret, user: &str, password: &Secret) -> Secret {
         None => (String::new(), line.expose()),
     };
     let password = proxy::escape(password.expose());
-    Secret::new(format!("{scheme}{}:{}@{rest}", *proxy::escape(user), *password))
+    Secret::new(format!(
+        "{scheme}{}:{}@{rest}",
+        *proxy::escape(user),
+        *password
+    ))
 }
 
 /// Writes proxy.conf; exit code 4 when the line is none.

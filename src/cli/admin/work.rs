@@ -7,6 +7,7 @@ use crate::base::ids::WorkspaceName;
 use crate::base::secret::{Secret, shown_word};
 use crate::cli::bundle::args::OnboardingArgs;
 use crate::cli::bundle::settle_onboarding;
+use crate::cli::copies;
 use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::cli::syslog::warn_of_doubles;
@@ -176,6 +177,7 @@ fn onboard_as_typed(host: &Host, words: Words, proxy: Option<Secret>) -> u8 {
 /// Onboards with what /etc/omsagent-onboard.conf says; the file goes when that succeeded
 /// (bundle.md 3). The caller holds the host's lock. `ca_file` counts when the file names none.
 pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>) -> u8 {
+    copies::begin();
     let path = host.layout.onboarding_file();
     out!("Reading onboarding params from: {}", path.display());
     // It decides to whom this host talks, and is read by root.

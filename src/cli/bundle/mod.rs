@@ -15,6 +15,7 @@ mod session;
 use crate::base::ids::NotAGuid;
 use crate::bundle::{Bundle, BundleError, RUNNER_NAME, Trust, signature};
 use crate::cli::admin;
+use crate::cli::copies;
 use crate::cli::report::{self, Console};
 use crate::cli::signals;
 use crate::cli::verify;
@@ -172,6 +173,9 @@ fn work(
             return End::new(code);
         }
     };
+    if settled.is_some() {
+        copies::begin();
+    }
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
         Mode::Remove | Mode::Purge => take_away(host, &request, session),

@@ -392,7 +392,10 @@ fn behind_tls(pair: rig::Pair, to: u16) -> Server {
         let mut piece = [0; 16384];
         let waits = |e: &std::io::Error| {
             let kind = e.kind();
-            matches!(kind, std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+            matches!(
+                kind,
+                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+            )
         };
         // In turns: enough for one request after the other.
         loop {

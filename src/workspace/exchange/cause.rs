@@ -176,9 +176,7 @@ impl OnboardCause {
                  -d"
             }
             C::Busy => "the service is busy: try again in some minutes",
-            C::ServiceFault => {
-                "the service, or a proxy before it, has a fault: try again later"
-            }
+            C::ServiceFault => "the service, or a proxy before it, has a fault: try again later",
             C::OddStatus => {
                 "the service did not understand, or something on the way answered in its place"
             }
