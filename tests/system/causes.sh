@@ -389,6 +389,20 @@ every_cause_was_met() {
     same_file "$WORK/met.wanted" "$WORK/met.all"
 }
 
+in_syslog() { # whoever reads the system's log reads it too
+    sh_ $HOST 'journalctl -q --no-pager -t omsagent SYSLOG_FACILITY=16 PRIORITY=3 -o cat' >"$WORK/journal.err"
+    grep -qE '^\[ERROR\] Error connecting to OMS service through proxy: .*\[proxy-auth\]$' "$WORK/journal.err"
+    sh_ $HOST 'journalctl -q --no-pager -t omsagent SYSLOG_FACILITY=16 PRIORITY=6 -o cat' | grep -x '\[INFO\] Onboarding success'
+    sh_ $HOST 'journalctl -q --no-pager -t omsagent SYSLOG_FACILITY=16 PRIORITY=4 -o cat' | grep '^\[WARNING\] the proxy .* speaks no TLS'
+    no grep -E "$PASSWORD|$WRONG_PASSWORD" "$WORK/journal.err"
+    # Another facility, by LOG_FACILITY; kept by the next onboarding. No daemon: nobody minds.
+    sh_ $HOST "sed -i s/^LOG_FACILITY=.*/LOG_FACILITY=local3/ $ETC/conf/omsadmin.conf"
+    exits 0 admin $HOST -w "$WS" -s KEY -d "$DOMAIN" --ca-file /mnt/k/ca.pem2
+    sh_ $HOST "grep -x LOG_FACILITY=local3 $ETC/conf/omsadmin.conf && journalctl -q --no-pager -t omsagent SYSLOG_FACILITY=19 -o cat" | grep -x '\[INFO\] Onboarding success'
+    exits 3 sh_ $HOST 'unshare -m sh -c "mount --bind /dev/null /dev/log; exec sh /opt/microsoft/omsagent/bin/omsadmin.sh -w x -s y"'
+    told workspace-id 'is not valid'
+}
+
 PASSWORD=s3cret-word-$$ WRONG_PASSWORD=wr0ng-word-$$
 make_certificates
 start $name --host proxy.test=127.0.0.1
@@ -434,6 +448,7 @@ case_ 'a proxy of the environment is saved' from_environment
 case_ 'a proxy that opens TLS and is trusted: onboarded, with a warning' opened_and_trusted
 case_ 'names with a v6 address alone' v6_alone
 case_ 'the password of the proxy is seen nowhere' seen_nowhere
+case_ 'the lines are in syslog, of facility LOG_FACILITY' in_syslog
 slow_rc=0; wait "$slow_pid" || slow_rc=$?
 case_ 'time-outs: services and proxies that do not answer' sh -c 'cat "$2"; exit "$1"' sh "$slow_rc" "$WORK/slow.out"
 case_ 'every cause of docs/exit-codes.md was met' every_cause_was_met
