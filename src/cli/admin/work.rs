@@ -329,7 +329,11 @@ fn finish_plan(host: &Host, what: &str, plan: Plan) -> u8 {
 /// `-x`: only what is a workspace, and of which anything is left, is removed. Another word is
 /// told, and no error (bundle.md 6.5).
 fn remove_one(host: &Host, typed: &str) -> u8 {
-    match typed.parse::<WorkspaceName>() {
+    let name = typed.parse::<WorkspaceName>().map(|name| match name.id() {
+        Some(id) => workspace::as_spelled(&host.layout, id).into(),
+        None => name,
+    });
+    match name {
         Ok(name) if removal::traces(&host.layout).contains(&name) => {
             locked(host, |host| remove_these(host, &[name]))
         }
