@@ -82,10 +82,10 @@ pub fn client(files: &Files, common: &Common, identity: ClientIdentity) -> Resul
 
 /// How a client connects, whoever it says it is.
 pub fn options(files: &Files, common: &Common) -> Options {
-    let proxy = match proxy::load(&files.proxy) {
-        Ok(proxy) => proxy,
+    let proxy = match proxy::choose(&files.proxy, &service_host(files), &proxy::environment) {
+        Ok(choice) => choice.proxy(),
         Err(error) => {
-            warn!("`{}`: {error}; no proxy is used", files.proxy.display());
+            warn!("{error}; no proxy is used");
             None
         }
     };
@@ -97,6 +97,15 @@ pub fn options(files: &Files, common: &Common) -> Options {
         connect_timeout: CONNECT_TIMEOUT,
         read_timeout: READ_TIMEOUT,
     }
+}
+
+/// The host of `OMS_ENDPOINT`; empty when there is none.
+fn service_host(files: &Files) -> String {
+    let admin = OmsAdmin::load(&files.omsadmin).ok().flatten();
+    let url = admin.map(|admin| admin.oms_endpoint).unwrap_or_default();
+    let authority = url.split("://").nth(1).unwrap_or_default();
+    let host = authority.split(['/', ':']).next();
+    host.unwrap_or_default().to_owned()
 }
 
 /// The pair, wherever the configuration says it is; `None` when a part is missing.

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod agent;
 pub mod bundle;
+mod copies;
 pub mod doctor;
 pub mod explain;
 pub mod history;

@@ -80,6 +80,7 @@ pub const CATALOGUE: &[(&str, Severity)] = &[
     ("proxy-mistake", Error),
     ("proxy-open", Warning),
     ("proxy-refuses", Error),
+    ("proxy-tls", Error),
     ("proxy-unreachable", Error),
     ("queue-full", Warning),
     ("queue-old", Warning),

@@ -56,6 +56,17 @@ pub fn all(layout: &Layout) -> Vec<WorkspaceId> {
     ids
 }
 
+/// The id as its folder on this host is spelled: the same GUID in other letters is the same
+/// workspace, and must not become a second one.
+pub fn as_spelled(layout: &Layout, id: WorkspaceId) -> WorkspaceId {
+    let known = all(layout);
+    if known.contains(&id) {
+        return id;
+    }
+    let same = |k: &WorkspaceId| k.as_str().eq_ignore_ascii_case(id.as_str());
+    known.into_iter().find(same).unwrap_or(id)
+}
+
 /// [`all`], then the pseudo-workspaces that have a folder: scom, LAD.
 pub fn everything(layout: &Layout) -> Vec<WorkspaceName> {
     let there = |name: &WorkspaceName| {
@@ -117,6 +128,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(all(&layout), [id.parse().unwrap()]);
+        let hex = "abcdef00-2222-3333-4444-555555555555";
+        std::fs::create_dir_all(layout.etc().join(hex)).unwrap();
+        let spelled = |id: &str| as_spelled(&layout, id.parse().unwrap()).to_string();
+        assert_eq!(spelled(&hex.to_uppercase()), hex);
+        let other = "ABCDEF00-0000-3333-4444-555555555555";
+        assert_eq!(spelled(other), other);
+        std::fs::remove_dir(layout.etc().join(hex)).unwrap();
         assert_eq!(primary(&layout), None);
         std::os::unix::fs::symlink(
             layout.workspace(&id.parse().unwrap()).conf(),

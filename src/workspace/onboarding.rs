@@ -27,6 +27,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use zeroize::Zeroizing;
 
+mod way;
+
+use way::Way;
+
 /// A CA bundle is some 250 kB; this is generous.
 const CA_LIMIT: usize = 4 << 20;
 
@@ -114,7 +118,8 @@ fn is_saved_proxy(host: &Host, line: &Secret) -> Result<bool> {
                 (user.clone(), Zeroizing::new(password.expose().to_owned()))
             })
         };
-        (&saved.host, saved.port) == (&asked.host, asked.port) && who(&saved) == who(&asked)
+        (saved.scheme, &saved.host, saved.port) == (asked.scheme, &asked.host, asked.port)
+            && who(&saved) == who(&asked)
     };
     Ok(saved.is_ok_and(|saved| saved.is_some_and(same)))
 }
@@ -146,8 +151,9 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
 }
 
 /// The whole onboarding. `version` is the agent's `a.b.c-d`.
-pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Plan> {
+pub fn plan(host: &Host, mut request: OnboardingRequest, version: &str) -> Result<Plan> {
     let owner = service_owner(host)?;
+    let way = way::to_service(host, &mut request)?;
     super::migrate::clear_empty_conf(&host.layout);
     let id = request.id.clone();
     let ca = match &request.ca_file {
@@ -168,6 +174,7 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         host: host.clone(),
         request: request.clone(),
         version: version.to_owned(),
+        way,
         asked: asked.clone(),
     });
     if is_copied(host, &id) {
@@ -383,6 +390,7 @@ struct Register {
     host: Host,
     request: OnboardingRequest,
     version: String,
+    way: Way,
     asked: Rc<RefCell<Option<Asked>>>,
 }
 
@@ -433,16 +441,8 @@ impl Step for Register {
             }
         };
         report.line(&format!("info\tAgent GUID is {guid}"));
-        let proxy = match &self.request.proxy {
-            Some(line) => Some(settings::proxy::parse(line.expose())?),
-            None => settings::proxy::load(&layout.proxy_conf())?,
-        };
-        if proxy.is_some() {
-            let path = layout.proxy_conf();
-            report.line(&format!(
-                "info\tUsing proxy settings from '{}'",
-                path.display()
-            ));
+        for line in &self.way.told {
+            report.line(line);
         }
         let request = OnboardRequest {
             layout: layout.clone(),
@@ -452,7 +452,7 @@ impl Step for Register {
             guid,
             identity,
             ca_file: self.ca_file(),
-            proxy,
+            proxy: self.way.proxy.clone(),
             agent_version: self.version.clone(),
             azure_resource_id: self.request.azure_resource.clone().unwrap_or_default(),
             clock: Clock::System,
@@ -463,6 +463,11 @@ impl Step for Register {
         let answer = exchange::onboard(&request)?;
         for text in &answer.warnings {
             report.line(&format!("warning\t{text}"));
+        }
+        if let Some(skew) = answer.skew {
+            report.line(&format!(
+                "warning\tThe clock of this host is {skew}: correct it"
+            ));
         }
         *self.asked.borrow_mut() = Some(Asked { request, answer });
         report.line("info\tOnboarding success");
@@ -540,11 +545,14 @@ impl WriteIdentity {
     fn settings(&self, asked: &Asked) -> Result<String> {
         let before = saved_settings(&self.host, &self.request.id)?.unwrap_or_default();
         let machine = MachineIds::read(&self.host.layout);
-        let conf = OmsAdmin {
+        let mut conf = OmsAdmin {
             diagnostic_endpoint: before.diagnostic_endpoint,
             other_lines: before.other_lines,
             ..asked.answer.omsadmin(&asked.request, &machine)
         };
+        if !before.log_facility.is_empty() {
+            conf.log_facility = before.log_facility;
+        }
         conf.to_text()
     }
 }

@@ -94,6 +94,7 @@ impl Hub {
         let stage = Stage::new();
         let ca = self.folder.authority_certificate();
         let proxy = Proxy {
+            scheme: Scheme::Http,
             host: self.proxy.ip().to_string(),
             port: self.proxy.port(),
             credentials: None,

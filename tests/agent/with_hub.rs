@@ -67,6 +67,7 @@ fn onboarded_to_a_real_hub_logs_and_heartbeats_arrive() {
         identity: identity.clone(),
         ca_file: Some(ca.clone()),
         proxy: Some(Proxy {
+            scheme: Default::default(),
             host: proxy.ip().to_string(),
             port: proxy.port(),
             credentials: None,

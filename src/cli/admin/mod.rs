@@ -4,6 +4,7 @@ mod proxy;
 mod words;
 mod work;
 
+use crate::cli::copies;
 use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
@@ -16,6 +17,7 @@ pub use work::onboard_from_file;
 
 /// Runs omsadmin.sh with the words after its name.
 pub fn run(typed: &[OsString]) -> u8 {
+    copies::begin();
     if !may_run() {
         out!("error\tThis script must be run as root or as the omsagent user.");
         return 1;

@@ -7,6 +7,7 @@ use crate::base::ids::WorkspaceName;
 use crate::base::secret::{Secret, shown_word};
 use crate::cli::bundle::args::OnboardingArgs;
 use crate::cli::bundle::settle_onboarding;
+use crate::cli::copies;
 use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::cli::syslog::warn_of_doubles;
@@ -178,6 +179,7 @@ fn settle(args: OnboardingArgs, verbose: bool) -> std::result::Result<Onboarding
 /// Onboards with what /etc/omsagent-onboard.conf says; the file goes when that succeeded
 /// (bundle.md 3). The caller holds the host's lock. `ca_file` counts when the file names none.
 pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>, verbose: bool) -> u8 {
+    copies::begin();
     let path = host.layout.onboarding_file();
     out!("Reading onboarding params from: {}", path.display());
     // It decides to whom this host talks, and is read by root.
@@ -336,7 +338,11 @@ fn finish_plan(host: &Host, what: &str, plan: Plan) -> u8 {
 /// `-x`: only what is a workspace, and of which anything is left, is removed. Another word is
 /// told, and no error (bundle.md 6.5).
 fn remove_one(host: &Host, typed: &str) -> u8 {
-    match typed.parse::<WorkspaceName>() {
+    let name = typed.parse::<WorkspaceName>().map(|name| match name.id() {
+        Some(id) => workspace::as_spelled(&host.layout, id).into(),
+        None => name,
+    });
+    match name {
         Ok(name) if removal::traces(&host.layout).contains(&name) => {
             locked(host, |host| remove_these(host, &[name]))
         }

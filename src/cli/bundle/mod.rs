@@ -12,8 +12,10 @@ mod preflight;
 pub mod progress;
 mod session;
 
+use crate::base::ids::NotAGuid;
 use crate::bundle::{Bundle, BundleError, RUNNER_NAME, Trust, signature};
 use crate::cli::admin;
+use crate::cli::copies;
 use crate::cli::report::{self, Console};
 use crate::cli::signals;
 use crate::cli::verify;
@@ -30,7 +32,8 @@ use crate::install::recovery::{self, Purpose};
 use crate::install::release;
 use crate::install::withdraw::Depth;
 use crate::plan::{Report, State, lock};
-use crate::workspace::{OnboardingRequest, exchange};
+use crate::workspace::OnboardingRequest;
+use crate::workspace::exchange::{self, OnboardError};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request};
 use image::Place;
@@ -170,6 +173,9 @@ fn work(
             return End::new(code);
         }
     };
+    if settled.is_some() {
+        copies::begin();
+    }
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
         Mode::Remove | Mode::Purge => take_away(host, &request, session),
@@ -239,15 +245,13 @@ fn scratch(place: &mut Option<Place>, runner: &RunnerFolder) -> Result<PathBuf, 
 
 /// Words to types; exit code 3 of protocol.md 1.9 before anything is changed.
 pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8, String)> {
-    let id = args.id.parse().map_err(|e| {
-        let text = format!("error\tThe Workspace ID is not valid: {e}");
-        (3, text)
-    })?;
+    let refused = |e: OnboardError| (e.exit_code(), format!("error\t{e}"));
+    let id = args.id.parse();
+    let id = id.map_err(|e: NotAGuid| refused(OnboardError::BadId(e.to_string())))?;
     // The very check that the exchange makes, before anything is changed.
-    exchange::check_key(&args.key).map_err(|e| (e.exit_code(), format!("error\t{e}")))?;
+    exchange::check_key(&args.key).map_err(refused)?;
     if let Some(line) = &args.proxy {
-        crate::settings::proxy::parse(line.expose())
-            .map_err(|e| (4, format!("error\tThe proxy setting is not valid: {e}")))?;
+        exchange::check_proxy(line).map_err(refused)?;
     }
     let ca_file = match args.ca_file {
         None => None,

@@ -6,9 +6,10 @@
 //! only after [`Change::Made`].
 //!
 //! There is no loop: the agent writes its own log to a file and says nothing through syslog, so a
-//! forwarded message never makes another one.
+//! forwarded message never makes another one. Only the tools do ([`local`]).
 
 mod double;
+pub mod local;
 mod rsyslog;
 mod selection;
 mod syslog_ng;

@@ -55,6 +55,17 @@ names! {
     }
 }
 
+impl Facility {
+    /// Its code (RFC 5424 section 6.2.1): 12 to 15 have no name here.
+    pub fn number(self) -> u8 {
+        let place = Self::ALL
+            .iter()
+            .position(|f| *f == self)
+            .unwrap_or_default() as u8;
+        if place < 12 { place } else { place + 4 }
+    }
+}
+
 names! {
     /// How bad it is, the worst first.
     Severity {
