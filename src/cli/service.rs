@@ -3,6 +3,7 @@
 use crate::base::files;
 use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
+use crate::cli::grammar::{Grammar, Section};
 use crate::cli::report::Console;
 use crate::host::layout::Layout;
 use crate::host::services::{self, ServiceManager};
@@ -14,11 +15,46 @@ use anyhow::Result;
 use std::ffi::OsString;
 use std::path::Path;
 
-const USAGE: &str = "usage: service_control start|stop|restart|reload|enable|disable [workspace id]
-       service_control is-running [workspace id]     exit status 1: running, 0: not running
-       service_control find-systemd-dir
-Without a workspace id, all workspaces are meant (is-running: the primary one); the pseudo
-workspaces scom and LAD have services too. reload has the running agent read its files anew.";
+/// Its command line as a table (bundle.md 1.7).
+pub const GRAMMAR: Grammar = Grammar {
+    name: "service_control",
+    about: "Start, stop and ask for workspaces' services",
+    synopsis: &[
+        "service_control start|stop|restart|reload|enable|disable [WORKSPACE]",
+        "service_control is-running [WORKSPACE]",
+        "service_control find-systemd-dir",
+    ],
+    sections: &[Section {
+        title: "Without a workspace all are meant, the pseudo workspaces scom and LAD too",
+        rows: &[
+            ("start [WORKSPACE]", "Register the service and start it"),
+            (
+                "stop [WORKSPACE]",
+                "Stop it; it starts again at the next boot",
+            ),
+            ("restart [WORKSPACE]", "Stop it and start it"),
+            (
+                "reload [WORKSPACE]",
+                "Have the running agent read its files anew",
+            ),
+            ("enable [WORKSPACE]", "Register it: it starts at boot"),
+            ("disable [WORKSPACE]", "Stop it and unregister it"),
+            (
+                "is-running [WORKSPACE]",
+                "Exit status 1: it runs, 0: it does not; without a workspace the primary one is meant",
+            ),
+            (
+                "find-systemd-dir",
+                "Show the folder of the system's own units",
+            ),
+            ("help", "Show this text"),
+        ],
+    }],
+};
+
+fn usage_text() -> String {
+    format!("{}\n\n{}", GRAMMAR.usage(), GRAMMAR.table())
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
@@ -69,13 +105,13 @@ pub fn run(words: &[OsString]) -> u8 {
         Some(word) if word.strip_prefix('-').unwrap_or(word).chars().count() == 1 => usage(),
         None => {
             err!("Unknown parameter : ''");
-            out!("{USAGE}");
+            out!("{}", usage_text());
             out!("service_control exiting with code 75");
             75
         }
         Some(other) => {
             err!("Unknown parameter : '{}'", shown_word(other));
-            out!("{USAGE}");
+            out!("{}", usage_text());
             out!("service_control exiting with code 72");
             72
         }
@@ -83,7 +119,7 @@ pub fn run(words: &[OsString]) -> u8 {
 }
 
 fn usage() -> u8 {
-    out!("{USAGE}");
+    out!("{}", usage_text());
     2
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
+use crate::cli::grammar::{Grammar, Section};
 use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
@@ -12,6 +13,37 @@ use crate::workspace::{self, forwarding, port};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
+
+/// Its command line as a table (bundle.md 1.8). There is no word for help: automation knows that
+/// every other word is refused with 1.
+pub const GRAMMAR: Grammar = Grammar {
+    name: "configure_syslog.sh",
+    about: "The forwarding stanza of the syslog daemon",
+    synopsis: &[
+        "configure_syslog.sh configure|unconfigure WORKSPACE PORT",
+        "configure_syslog.sh select WORKSPACE [SELECTION|default]",
+        "configure_syslog.sh purge|restart",
+    ],
+    sections: &[Section {
+        title: "Words",
+        rows: &[
+            (
+                "configure WORKSPACE PORT",
+                "Let the syslog daemon of this host forward to this port of the workspace's agent",
+            ),
+            (
+                "unconfigure WORKSPACE PORT",
+                "Take the workspace's stanza out again",
+            ),
+            (
+                "select WORKSPACE [SELECTION]",
+                "Which messages the workspace gets from now on, for example `auth,authpriv.warning`; `default` for what it gets without a choice; nothing to show which it is",
+            ),
+            ("purge", "Take every stanza of ours out"),
+            ("restart", "Restart the syslog daemon"),
+        ],
+    }],
+};
 
 /// Runs configure_syslog.sh with the words after its name.
 pub fn run(words: &[OsString]) -> u8 {

@@ -74,6 +74,8 @@ const CHECKS: &[Check] = table! {
 pub enum Depth {
     /// The installation only: nothing goes out.
     Installation,
+    /// And what the running agents tell.
+    Offline,
     /// All of it.
     Whole,
     /// Only whether the endpoints of a role can be reached.
@@ -85,6 +87,7 @@ impl Depth {
         match self {
             Depth::Whole => true,
             Depth::Installation => subject == Subject::Installation,
+            Depth::Offline => matches!(subject, Subject::Installation | Subject::Delivery),
             Depth::Endpoints => subject == Subject::Network,
         }
     }

@@ -7,6 +7,7 @@ use omsagent::base::ids::{AgentGuid, WorkspaceId};
 use omsagent::base::secret::Secret;
 use omsagent::host::layout::Layout;
 use omsagent::hub::{Agents, Folder, NewWorkspace, Reader, Workspaces};
+use omsagent::settings::proxy::Scheme;
 use omsagent::wire::date::Clock;
 use omsagent::wire::http::Proxy;
 use omsagent::wire::identity::ClientIdentity;

@@ -13,6 +13,7 @@ use crate::{err, out};
 use std::ffi::OsString;
 use words::Early;
 
+pub use words::GRAMMAR;
 pub use work::onboard_from_file;
 
 /// Runs omsadmin.sh with the words after its name.
