@@ -1,6 +1,10 @@
 //! dpkg and rpm: which one the host has, what is installed, and the exact commands that change
 //! that (bundle.md 2.2, 2.12).
 
+mod known;
+
+pub use known::{Known, Leaving};
+
 use super::Host;
 use super::layout::Layout;
 use crate::base::command::{Command, CommandError, Outcome};
@@ -160,42 +164,6 @@ impl PackageManager {
         }
         .arg(path)
     }
-
-    /// Removes a package; dpkg keeps its configuration files.
-    pub fn remove(
-        self,
-        name: &str,
-        output: &mut dyn FnMut(&[u8]),
-    ) -> Result<Outcome, CommandError> {
-        match self {
-            PackageManager::Dpkg => dpkg().args(["--remove", name]),
-            PackageManager::Rpm => erase(name),
-        }
-        .run_with(output)
-    }
-
-    /// Removes a package with its configuration files (rpm knows one removal only).
-    pub fn purge(self, name: &str, output: &mut dyn FnMut(&[u8])) -> Result<Outcome, CommandError> {
-        match self {
-            PackageManager::Dpkg => dpkg().args(["--purge", name]),
-            PackageManager::Rpm => erase(name),
-        }
-        .run_with(output)
-    }
-
-    /// Purges a package whose unpacking was cut short, which dpkg refuses otherwise. rpm knows no
-    /// such state.
-    pub fn remove_broken(
-        self,
-        name: &str,
-        output: &mut dyn FnMut(&[u8]),
-    ) -> Result<Outcome, CommandError> {
-        match self {
-            PackageManager::Dpkg => dpkg().args(["--force-remove-reinstreq", "--purge", name]),
-            PackageManager::Rpm => erase(name),
-        }
-        .run_with(output)
-    }
 }
 
 /// As [`PackageManager::installed_version`] for this host, a prefix included: there dpkg's list is
@@ -230,12 +198,14 @@ fn dpkg() -> Command {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env(LOCK_HOLDER, std::process::id().to_string())
         .timeout(PATIENCE)
+        .apart()
 }
 
 fn rpm() -> Command {
     Command::new("rpm")
         .env(LOCK_HOLDER, std::process::id().to_string())
         .timeout(PATIENCE)
+        .apart()
 }
 
 fn erase(name: &str) -> Command {

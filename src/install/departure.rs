@@ -5,11 +5,11 @@ use super::coexistence::Neighbours;
 use super::companions::Failed;
 use super::patience::patiently;
 use super::release::PACKAGE;
-use super::withdraw::{Depth, Known, ask, withdraw};
+use super::withdraw::{Depth, withdraw};
 use crate::base::files;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Known, Leaving, PackageManager};
 use crate::plan::Report;
 use crate::workspace::{self, removal};
 use anyhow::Result;
@@ -103,22 +103,13 @@ fn remove_other(
     report: &mut dyn Report,
 ) -> Result<()> {
     let purges = depth == Depth::Purge || name == "omi";
-    let there = match ask(manager, name)? {
-        Known::Present | Known::Broken => true,
-        Known::Leftovers => purges,
-        Known::Nothing => false,
-    };
-    if !there {
+    let leaving = if purges { Leaving::Purge } else { Leaving::Remove };
+    let known = manager.known(name)?;
+    if !known.has_any(leaving) {
         return Ok(());
     }
     report.line(&format!("----- Removing package: {name} -----"));
-    let outcome = patiently(report, |said| {
-        if purges {
-            manager.purge(name, said)
-        } else {
-            manager.remove(name, said)
-        }
-    })?;
+    let outcome = patiently(report, |said| manager.take_away(name, known, leaving, said))?;
     if outcome.ok() {
         return Ok(());
     }
@@ -153,7 +144,9 @@ fn is_provider(name: &str) -> bool {
 /// The folders of every package that is gone, whatever is in them.
 fn delete_folders(layout: &Layout, manager: PackageManager) -> Result<()> {
     let gone = |name: &str| {
-        ask(manager, name).map(|known| matches!(known, Known::Nothing | Known::Leftovers))
+        manager
+            .known(name)
+            .map(|known| matches!(known, Known::Nothing | Known::Leftovers))
     };
     let delete = |trees: &[PathBuf]| -> Result<()> {
         trees

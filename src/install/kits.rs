@@ -165,6 +165,7 @@ fn run(
             .arg(file)
             .args(how.words(rule.group))
             .timeout(PATIENCE)
+            .apart()
             .run_with(|bytes| report.tool_output(bytes))?;
         Ok(outcome.code)
     })

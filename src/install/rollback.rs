@@ -4,10 +4,10 @@
 use super::health;
 use super::release::{self, PACKAGE};
 use crate::host::Host;
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Leaving, PackageManager};
 use crate::plan::backup::Backups;
 use crate::plan::journal::{CutShort, Journal, Run};
-use crate::plan::keep::{self, After, Keep, Kept, Leaving};
+use crate::plan::keep::{self, After, Keep, Kept};
 use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use anyhow::{Context, Result, bail};

@@ -4,7 +4,7 @@
 
 mod back;
 
-pub use back::{Leaving, go_back, take_back};
+pub use back::{go_back, take_back};
 
 use crate::base::files::{self, Look, Owner};
 use crate::bundle::{Bundle, Entry};

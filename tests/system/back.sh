@@ -113,6 +113,28 @@ own_lock_is_named() {
     exits 30 sh_ $name 'OMSAGENT_LOCK_TIMEOUT=1 omsagent rollback'; said 'waited 1 s for the lock' "$OUT.err"
     sh_ $name 'pkill -P "$(cat /run/holder)"; kill "$(cat /run/holder)"; true'
 }
+# As a dpkg leaves it that was killed while it unpacked.
+cut_short() { sh_ $name "sed -i '/^Package: omsagent\$/,/^\$/s/^Status: .*/Status: install reinstreq half-installed/' /var/lib/dpkg/status; dpkg -s omsagent | grep -q reinstreq"; }
+identity() { sh_ $name "cd $ETC/$WS && sha256sum conf/omsadmin.conf certs/oms.crt certs/oms.key"; }
+remove_keeps_the_identity() {
+    local id; id=$(identity)
+    cut_short
+    exits 0 bundle $name --remove
+    equal "$(identity)" "$id" 'identity'
+    no sh_ $name 'dpkg -s omsagent | grep -E "reinstreq|half-"'
+    exits 0 bundle $name --upgrade
+    equal "$(identity)" "$id" 'identity'
+    sh_ $name "systemctl is-active $UNIT"
+}
+# Nothing was installed: the way back does not wait for the lock as well.
+lock_is_waited_for_once() {
+    exits 0 bundle $name --purge
+    local t0=$SECONDS
+    holding $LOCK 60 exits 17 bundle $name --upgrade --lock-timeout 6
+    [ $((SECONDS - t0)) -lt 11 ] || wrong "$((SECONDS - t0)) s for one wait of 6 s"
+    unsaid 'not taken back'
+    no sh_ $name 'ls -d /var/lib/omsagent/packages'
+}
 purge_leaves_nothing() { exits 0 bundle $name --purge; no sh_ $name 'ls -d /var/lib/omsagent'; }
 
 next_bundle "$WORK/k"
@@ -132,4 +154,6 @@ case_ 'an agent that dies with nothing to go back to: the new version stays' dyi
 case_ 'a held lock is waited for' lock_is_waited_for
 case_ 'a lock that stays held is named' lock_is_named
 case_ 'another omsagent command is named' own_lock_is_named
+is_rpm || case_ 'a removal of what dpkg had half unpacked keeps the identity' remove_keeps_the_identity
 case_ 'a purge takes the kept packages along' purge_leaves_nothing
+case_ 'a fresh installation waits once for a held lock' lock_is_waited_for_once

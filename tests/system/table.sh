@@ -34,6 +34,14 @@ mode = 0o755'
         local place=/opt/microsoft; case $1 in *-mdsd | user-of-it) place=/opt;; esac
         files="[[dir]]
 path = \"$place/$1\""
+        if [ "$1" = scx ]; then
+            echo default >"$d/conf"
+            files+='
+[[file]]
+source = "conf"
+path = "/etc/scx.conf"
+conffile = true'
+        fi
     fi
     local needs=''; [ "$1" != user-of-it ] || needs=omsagent
     cat >"$d/p.toml" <<X
@@ -83,6 +91,9 @@ make_bundles() {
     omi=$(stand_in omi 1.8.1-0 Test); scx=$(stand_in scx 1.8.1-0 Test); conf=$(stand_in omsconfig 1.3.0-0 Test)
     bundle_of all "$conf" "$own" "$scx" "$omi"
     bundle_of bad-omi "$own" "$scx" "$conf" "$(stand_in omi 1.8.1-0 Test "$pre")"
+    # shellcheck disable=SC2016
+    local killed; killed=$(stand_in omi 1.8.2-0 Test 'kill -9 $PPID')
+    bundle_of killed "$own" "$scx" "$conf" "$killed"; cp "$killed" "$B/killed-omi.$FORMAT"
     bundle_of bad-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.1-0 Test "$pre")"
     bundle_of bad-omsconfig "$own" "$omi" "$scx" "$(stand_in omsconfig 1.3.0-0 Test "$pre")"
     bundle_of bad-omsagent "$(stand_in omsagent 2.0.0-1 Test "$pre")" "$omi" "$scx" "$conf"
@@ -210,6 +221,25 @@ omi_service() { # STATUS CODE REASON
     have ''
     sh_ $name 'rm /root/omi-status'
 }
+# Killed in the middle: what is half there goes, and can be taken away where it does not go.
+tool_is_killed() {
+    b 19 killed --install
+    have ''
+    unsaid 'not taken back'
+    no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'
+    is_rpm || { sh_ $name 'dpkg -i /mnt/k/b/killed-omi.deb >/dev/null 2>&1; dpkg -s omi | grep -E "^Status: .*reinstreq"'; b 0 all --remove; no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'; }
+}
+# Settings of an earlier installation outlive a run that fails.
+kept_settings_stay() {
+    b 0 all --upgrade
+    sh_ $name 'echo edited >/etc/scx.conf'
+    b 0 all --remove
+    sh_ $name 'grep -qx edited /etc/scx.conf'
+    b 18 bad-omsconfig --upgrade
+    sh_ $name 'grep -qx edited /etc/scx.conf; dpkg -s scx | grep -qx "Status: deinstall ok config-files"'
+    clean
+    no sh_ $name 'ls /etc/scx.conf'
+}
 microsoft_stays() {
     by_hand ms-omi
     b 0 all --upgrade
@@ -317,6 +347,8 @@ case_ 'omsconfig cannot be installed: 18' fails_with 18 bad-omsconfig 'omsconfig
 case_ 'omi does not start, 2: 52' omi_service 2 52 'system issue with daemon control tool'
 case_ 'omi does not start, 3: 52' omi_service 3 52 'missing omi server conf file'
 case_ 'omi does not start, 1: 19' omi_service 1 19 'OMI installation failure'
+case_ 'dpkg or rpm is killed: 19, and nothing is half there' tool_is_killed
+is_rpm || case_ 'settings that a removal kept outlive a run that fails' kept_settings_stay
 case_ "Microsoft's omi stays, but for --force" microsoft_stays
 case_ 'lad-mdsd: --remove leaves omsagent, omi, scx; --purge warns' lad
 case_ 'azsec-mdsd: --remove leaves omi and scx' azsec
