@@ -8,7 +8,7 @@ use super::through_manager::Package;
 use crate::base::command::Command;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Known, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::backup::Backups;
@@ -308,7 +308,8 @@ impl Step for InstallCompanion {
         Ok(Undo::Package {
             name: self.package.name.clone(),
             version: self.package.installed.clone(),
-            keeps_settings: false,
+            // Those of an earlier installation are not this run's to delete.
+            keeps_settings: self.package.manager.known(&self.package.name)? == Known::Leftovers,
         })
     }
 

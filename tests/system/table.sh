@@ -40,6 +40,7 @@ path = \"$place/$1\""
 [[file]]
 source = "conf"
 path = "/etc/scx.conf"
+mode = 0o644
 conffile = true'
         fi
     fi
