@@ -343,7 +343,7 @@ fn prepare(
         },
         settings_kept: host.layout.etc().exists(),
     });
-    plan.push(FinishTakeover { host: host.clone() });
+    plan.push(FinishConfiguration { host: host.clone() });
     plan.append(after);
     push_first_boot(&mut plan, host, order);
     let mut verdict = Verdict::default();
@@ -461,18 +461,19 @@ impl Step for InstallPackage {
     }
 }
 
-/// Configures a package that a killed rpm left for later: it does not come back to that itself.
-struct FinishTakeover {
+/// Configures a package that a killed rpm left for later, or of which it took the failure for a
+/// success: it does not come back to that itself.
+struct FinishConfiguration {
     host: Host,
 }
 
-impl Step for FinishTakeover {
+impl Step for FinishConfiguration {
     fn describe(&self) -> String {
-        "finish the upgrade from the original agent, where it was cut short".into()
+        "configure the package, where that was cut short or has failed".into()
     }
 
     fn satisfied(&self) -> Result<bool> {
-        Ok(!migrate::is_put_off(&self.host.layout))
+        Ok(!migrate::is_due(&self.host.layout))
     }
 
     fn before(&self, _: &mut Backups) -> Result<Undo> {
