@@ -296,7 +296,9 @@ mod tests {
     #[test]
     fn one_that_is_apart_is_not_in_our_group_and_ends_with_its_children() {
         let group = |command: Command| {
-            let said = command.args(["-d", " ", "-f", "5", "/proc/self/stat"]).run();
+            let said = command
+                .args(["-d", " ", "-f", "5", "/proc/self/stat"])
+                .run();
             said.unwrap().output.trim().parse::<i32>().unwrap()
         };
         let own = nix::unistd::getpgrp().as_raw();

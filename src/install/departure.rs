@@ -103,7 +103,11 @@ fn remove_other(
     report: &mut dyn Report,
 ) -> Result<()> {
     let purges = depth == Depth::Purge || name == "omi";
-    let leaving = if purges { Leaving::Purge } else { Leaving::Remove };
+    let leaving = if purges {
+        Leaving::Purge
+    } else {
+        Leaving::Remove
+    };
     let known = manager.known(name)?;
     if !known.has_any(leaving) {
         return Ok(());

@@ -3,6 +3,7 @@
 
 use super::health;
 use super::release::{self, PACKAGE};
+use super::unconfirmed;
 use crate::host::Host;
 use crate::host::packages::{Leaving, PackageManager};
 use crate::plan::backup::Backups;
@@ -145,6 +146,7 @@ impl Way {
         });
         self.keep
             .went_back(back.collect())
+            .and_then(|()| unconfirmed::forget(&host.layout))
             .context("the packages are back, but that could not be written down")?;
         let down = health::not_running(host, &running);
         if !down.is_empty() {

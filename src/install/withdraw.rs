@@ -38,9 +38,7 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     let made = product::made(layout)?;
     let laid_down = portable::Receipt::load(layout)?.is_some();
     match host.packages {
-        Some(manager)
-            if !laid_down || manager.known(PACKAGE)?.has_any(depth.leaving()) =>
-        {
+        Some(manager) if !laid_down || manager.known(PACKAGE)?.has_any(depth.leaving()) => {
             remove_package(manager, depth, report)?;
         }
         _ if laid_down => report.line(&format!("----- Removing package: {PACKAGE} -----")),

@@ -56,6 +56,19 @@ dying_agent_is_taken_back() {
     state >"$WORK/s2"; same_file "$WORK/s1" "$WORK/s2"
     exits 1 sh_ $name 'omsagent rollback'
 }
+# Killed while it looks at the new agents: the next run looks at them before it calls the upgrade done.
+killed_check_is_made_up_for() {
+    # shellcheck disable=SC2016
+    sh_ $name 'sh /mnt/k/dying.sh --upgrade >/run/o 2>&1 & p=$!; j=/var/lib/omsagent/journal.jsonl
+        for i in $(seq 300); do grep -q "\"what\":\"check that the upgraded" <(tail -n 3 $j) && break; sleep 0.1; done
+        kill -KILL $p $(grep -oE "\"process\":\{\"pid\":[0-9]+" $j | tail -n 1 | grep -oE "[0-9]+$"); sleep 0.5; test -e /var/lib/omsagent/unconfirmed.json'
+    equal "$(version)" "$NEXT"
+    exits 17 sh_ $name 'sh /mnt/k/dying.sh --upgrade'
+    said "not healthy: workspace $WS.*omsagent $NOW is back and its agents run" "$OUT.err"
+    no sh_ $name 'test -e /var/lib/omsagent/unconfirmed.json'
+    state >"$WORK/s2"; same_file "$WORK/s1" "$WORK/s2"
+    exits 1 sh_ $name 'omsagent rollback'
+}
 good_upgrade_stays() {
     exits 0 sh_ $name 'sh /mnt/k/next.sh --upgrade'
     said 'the upgraded agent runs; its first upload succeeded' "$OUT.out"
@@ -146,6 +159,7 @@ case_ 'too little space is told with numbers, and nothing is changed' everything
 case_ 'a port that somebody has is told with its holder' port_holder_is_named
 case_ 'what is installed is kept' installs
 case_ 'an upgrade whose agent dies is taken back by itself' dying_agent_is_taken_back
+case_ 'a check of the agents that was cut short by a kill is made up for' killed_check_is_made_up_for
 case_ 'a good upgrade stays' good_upgrade_stays
 case_ 'rollback goes back once, settings stay' rollback
 case_ 'an upgrade without a way to the service stays' upgrade_without_network_stays
