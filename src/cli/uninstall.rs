@@ -1,6 +1,7 @@
 //! `OPT/bin/uninstall`: `R` removes, `P` purges (bundle.md 1.9).
 
 use crate::cli::report::Console;
+use crate::cli::signals;
 use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
@@ -26,8 +27,10 @@ pub fn run(words: &[OsString]) -> u8 {
         return 5;
     }
     let host = Host::detect(Layout::new("/"));
-    let done = recovery::enter(&host, Purpose::Remove, &mut Console)
-        .and_then(|_lock| departure::withdraw_all(&host, depth, false, &mut Console));
+    let done = recovery::enter(&host, Purpose::Remove, &mut Console).and_then(|_lock| {
+        signals::interrupt_plans();
+        departure::withdraw_all(&host, depth, false, &mut Console)
+    });
     match done {
         Ok(()) => 0,
         Err(e) => {

@@ -60,7 +60,7 @@ dying_agent_is_taken_back() {
 killed_check_is_made_up_for() {
     # shellcheck disable=SC2016
     sh_ $name 'sh /mnt/k/dying.sh --upgrade >/run/o 2>&1 & p=$!; j=/var/lib/omsagent/journal.jsonl
-        for i in $(seq 300); do grep -q "\"what\":\"check that the upgraded" <(tail -n 3 $j) && break; sleep 0.1; done
+        for i in $(seq 300); do tail -n 3 $j | grep -q "\"what\":\"check that the upgraded" && break; sleep 0.1; done
         kill -KILL $p $(grep -oE "\"process\":\{\"pid\":[0-9]+" $j | tail -n 1 | grep -oE "[0-9]+$"); sleep 0.5; test -e /var/lib/omsagent/unconfirmed.json'
     equal "$(version)" "$NEXT"
     exits 17 sh_ $name 'sh /mnt/k/dying.sh --upgrade'

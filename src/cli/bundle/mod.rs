@@ -299,8 +299,10 @@ fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
     }
     let what = plan.join("; ");
     Console.step(0, 1, &what, State::Pending);
-    let done = recovery::enter(host, Purpose::Remove, &mut Console)
-        .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
+    let done = recovery::enter(host, Purpose::Remove, &mut Console).and_then(|_lock| {
+        signals::interrupt_plans();
+        departure::withdraw_all(host, depth, request.force, &mut Console)
+    });
     let same = Traces::of(host) == before;
     let (code, state) = match done {
         Ok(()) if same => (0, State::AlreadySatisfied),
