@@ -259,6 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn a_companion_that_goes_again_is_the_only_step_back() {
+        let (_dir, keep) = testing::with(&[
+            &[("omsagent", "1.0.0-1", None)],
+            &[("omsagent", "1.0.1-1", Some("1.0.0-1"))],
+            &[("auoms", "1-1", None)],
+        ]);
+        let there = |name: &str| Ok((name == "omsagent").then(|| "1.0.1-1".to_owned()));
+        // It went back: nothing was put in its place, so nothing is kept of that.
+        keep.went_back(Vec::new()).unwrap();
+        let answer = find_in(keep.clone(), PackageManager::Dpkg, &there);
+        assert!(
+            answer
+                .unwrap_err()
+                .to_string()
+                .contains("went back already")
+        );
+        keep.trim();
+        assert!(find_in(keep, PackageManager::Dpkg, &there).is_err());
+    }
+
+    #[test]
     fn once_back_there_is_nothing_earlier() {
         let (_dir, keep) = testing::with(&[
             &[("omsagent", "1.0.0-1", None)],
