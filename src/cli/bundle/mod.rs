@@ -154,11 +154,19 @@ fn work(
     if session.wants_facts() {
         session.facts.look_at(host, &bundle);
     }
+    let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
+    // Those two wait for the check of the whole bundle.
+    let waits = deploys && !request.nothing_to_do;
+    if request.opsmgr && !request.dry_run && !waits {
+        if let Err(text) = immediate::mark_opsmgr() {
+            err!("error\t{text}");
+            return End::silent(1);
+        }
+    }
     if request.nothing_to_do {
         return End::new(0);
     }
     // The other modes have no use for it (bundle.md 3).
-    let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
     let mut onboarding = request.onboarding.take().filter(|_| deploys);
     if let (Some(args), Some(_)) = (&mut onboarding, &stage.place) {
         args.ca_file = None; // read already, outside
@@ -220,7 +228,14 @@ fn work(
                 onboarding,
                 first_boot,
             };
-            put_in_place(&stage.host, bundle, &scratch, order, session)
+            put_in_place(
+                &stage.host,
+                bundle,
+                &scratch,
+                order,
+                request.opsmgr,
+                session,
+            )
         }
     };
     End::new(code)
@@ -390,6 +405,7 @@ fn put_in_place(
     bundle: Rc<Bundle>,
     scratch: &Path,
     order: Order,
+    opsmgr: bool,
     session: &mut Session,
 ) -> u8 {
     out!("Extracting OMS agent install bundle...");
@@ -431,6 +447,10 @@ fn put_in_place(
         }
     };
     signals::interrupt_plans();
+    if opsmgr && let Err(text) = immediate::mark_opsmgr() {
+        err!("error\t{text}");
+        return 1;
+    }
     let onboards = order.onboarding.is_some();
     if let Ok(plan) = deploy::package_plan(host, &bundle, scratch, &order)
         && plan.preview().is_ok_and(|steps| {
