@@ -280,11 +280,13 @@ impl InstallCompanion {
             (_, false) => "OMI installation failure",
             (_, true) => "Failure upgrading OMI",
         };
+        let line = format!(
+            "OMI server failed to start due to {reason} and exited with error code {status}"
+        );
+        report.line(&line);
         Err(Failed {
             code: if matches!(status, 2 | 3) { 52 } else { 19 },
-            text: format!(
-                "OMI server failed to start due to {reason} and exited with error code {status}: {why}"
-            ),
+            text: format!("{line}: {why}"),
         }
         .into())
     }
@@ -324,7 +326,7 @@ impl Step for InstallCompanion {
         }
         let outcome = package.put(report)?;
         if !outcome.ok() {
-            let text = package.failure(&outcome);
+            let text = package.failed(&outcome, report);
             let code = match (package.name.as_str(), outcome.code) {
                 ("omi", 2) => 52,
                 (name, _) => code(name),

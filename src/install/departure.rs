@@ -84,6 +84,7 @@ pub fn withdraw_all(host: &Host, depth: Depth, force: bool, report: &mut dyn Rep
         );
     }
     if !removes {
+        report.line("Purging all files in cross-platform agent ...");
         delete_folders(&host.layout, manager)?;
     }
     failures.into_iter().next().map_or(Ok(()), Err)

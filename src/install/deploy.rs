@@ -417,7 +417,7 @@ impl Step for InstallPackage {
             report.line(&format!("Package {PACKAGE} was installed meanwhile."));
             return Ok(());
         }
-        bail!("{}", package.failure(&outcome))
+        bail!("{}", package.failed(&outcome, report))
     }
 }
 

@@ -215,18 +215,20 @@ purge_folders() {
     b 0 all --upgrade
     sh_ $name 'mkdir -p /etc/opt/microsoft/scx /var/opt/microsoft/omsconfig /var/opt/omi /opt/microsoft/mysql-cimprov && touch /var/opt/omi/x /etc/opt/microsoft/scx/x /var/opt/microsoft/omsconfig/x'
     b 0 all --purge
+    out 'Purging all files in cross-platform agent ...'
     have ''
     no sh_ $name 'ls -d /etc/opt/omi /var/opt/omi /opt/omi /etc/opt/microsoft /var/opt/microsoft /opt/microsoft 2>/dev/null | grep .'
 }
 fails_with() { # CODE BUNDLE LINE
     b "$1" "$2" --install
-    said "$3"
+    said "^$3 [0-9]+\$" "$OUT.out"
+    said "^error	$3 [0-9]+: " "$OUT.err"
     have ''
 }
 omi_service() { # STATUS CODE REASON
     sh_ $name "echo $1 >/root/omi-status"
     b "$2" all --install
-    said "OMI server failed to start due to $3 and exited with error code $1"
+    out "OMI server failed to start due to $3 and exited with error code $1"
     have ''
     sh_ $name 'rm /root/omi-status'
 }
@@ -365,8 +367,17 @@ opsmgr() {
     exits 0 sh_ $name 'cd /root; sh /mnt/k/b/all.sh --enable-opsmgr --version'
     equal "$(cat "$OUT.out")" 'Version: 2.0.0.1'
     sh_ $name 'test -f /etc/scxagent-enable-port && test ! -s /etc/scxagent-enable-port'
+    sh_ $name 'rm /etc/scxagent-enable-port'
     b 2 all --enable-opsmgr --bogus
     sh_ $name 'rm /etc/scxagent-enable-port'
+    b 0 all --enable-opsmgr --extract-script /root/script --version-check
+    sh_ $name 'rm /etc/scxagent-enable-port /root/script'
+    b 0 all --upgrade --dry-run --enable-opsmgr
+    b 2 all --enable-opsmgr --bogus --dry-run
+    no sh_ $name 'ls /etc/scxagent-enable-port'
+    b 0 all --upgrade --enable-opsmgr
+    sh_ $name 'test -f /etc/scxagent-enable-port'
+    clean
 }
 onboarding_file() {
     sh_ $name "umask 077; printf 'WORKSPACE_ID=%s\nSHARED_KEY=%s\nURL_TLD=%s\nCA_FILE=%s\n' $NOWS \"\$(cat /mnt/k/key)\" $DOMAIN /mnt/k/ca.pem >/etc/omsagent-onboard.conf"
