@@ -10,6 +10,8 @@ pub mod log;
 mod manner;
 mod preflight;
 pub mod progress;
+mod removal;
+mod runner;
 mod session;
 
 use crate::bundle::{Bundle, BundleError, RUNNER_NAME, Trust, signature};
@@ -20,7 +22,6 @@ use crate::cli::verify;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions::{self, Delivery};
-use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::first_boot;
@@ -28,12 +29,12 @@ use crate::install::kits;
 use crate::install::means;
 use crate::install::recovery::{self, Purpose};
 use crate::install::release;
-use crate::install::withdraw::Depth;
-use crate::plan::{Report, State, lock};
+use crate::plan::{Report, lock};
 use crate::workspace::{OnboardingRequest, exchange};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request};
 use image::Place;
+use runner::RunnerFolder;
 use session::{Session, Stage};
 use std::ffi::OsString;
 use std::fs::File;
@@ -180,7 +181,7 @@ fn work(
     };
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
-        Mode::Remove | Mode::Purge => take_away(host, &request, session),
+        Mode::Remove | Mode::Purge => removal::take_away(host, &request, runner, session),
         Mode::Extract | Mode::VersionCheck => {
             out!("Extracting OMS agent install bundle...");
             let scratch = match scratch(&mut stage.place, runner) {
@@ -231,6 +232,7 @@ fn work(
             put_in_place(
                 &stage.host,
                 bundle,
+                runner,
                 &scratch,
                 order,
                 request.opsmgr,
@@ -285,91 +287,6 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
     })
 }
 
-fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
-    let depth = match request.mode {
-        Mode::Purge => Depth::Purge,
-        _ => Depth::Remove,
-    };
-    let mut plan = vec!["remove package omsagent and undo what it changed on this host"];
-    if depth == Depth::Purge {
-        plan.push("delete every workspace's settings, keys, queues and logs");
-    }
-    let before = Traces::of(host);
-    session.plan(plan.iter().map(|what| {
-        let pending = before.package.is_some() || (depth == Depth::Purge && before.any());
-        ((*what).to_owned(), pending)
-    }));
-    if session.facts.dry_run {
-        for what in plan {
-            out!("Would {what}");
-        }
-        return 0;
-    }
-    let refused = match depth {
-        Depth::Purge => session.confirm().or_else(|| session.confirm_purge()),
-        Depth::Remove => session.confirm(),
-    };
-    if let Some(code) = refused {
-        return code;
-    }
-    let what = plan.join("; ");
-    Console.step(0, 1, &what, State::Pending);
-    let done = recovery::enter(host, Purpose::Remove, &mut Console).and_then(|_lock| {
-        signals::interrupt_plans();
-        departure::withdraw_all(host, depth, request.force, &mut Console)
-    });
-    let same = Traces::of(host) == before;
-    let (code, state) = match done {
-        Ok(()) if same => (0, State::AlreadySatisfied),
-        Ok(()) => (0, State::Done),
-        Err(e) => {
-            err!("error\t{e:#}");
-            (
-                companions::code_of(&e).unwrap_or(17),
-                if same { State::Undone } else { State::Failed },
-            )
-        }
-    };
-    Console.step(0, 1, &what, state);
-    code
-}
-
-/// Packages that a removal may take away beside ours (bundle.md 2.5).
-const COMPANIONS: [&str; 4] = ["omi", "scx", "omsconfig", "auoms"];
-
-/// What of the product is on a host: two of them tell whether a removal changed anything.
-#[derive(PartialEq, Eq)]
-struct Traces {
-    package: Option<String>,
-    companions: Vec<Option<String>>,
-    places: Vec<bool>,
-}
-
-impl Traces {
-    fn of(host: &Host) -> Traces {
-        let layout = &host.layout;
-        let places = [
-            layout.etc(),
-            layout.var(),
-            layout.opt(),
-            layout.records(),
-            layout.onboarding_file(),
-        ];
-        let ask = |name: &str| means::installed_version(host, name).ok().flatten();
-        Traces {
-            package: ask(release::PACKAGE),
-            companions: COMPANIONS.map(ask).into(),
-            places: places.iter().map(|p| p.exists()).collect(),
-        }
-    }
-
-    fn any(&self) -> bool {
-        self.package.is_some()
-            || self.places.contains(&true)
-            || self.companions.iter().any(Option::is_some)
-    }
-}
-
 fn look_inside(
     host: &Host,
     bundle: &Bundle,
@@ -403,6 +320,7 @@ fn look_inside(
 fn put_in_place(
     host: &Host,
     bundle: Rc<Bundle>,
+    runner: &RunnerFolder,
     scratch: &Path,
     order: Order,
     opsmgr: bool,
@@ -447,6 +365,9 @@ fn put_in_place(
         }
     };
     signals::interrupt_plans();
+    if !host.image {
+        runner.sweep_others();
+    }
     if opsmgr && let Err(text) = immediate::mark_opsmgr() {
         err!("error\t{text}");
         return 1;
@@ -533,42 +454,4 @@ fn fail(error: &DeployError) -> u8 {
         _ => err!("error\t{error}"),
     }
     error.exit_code()
-}
-
-/// The private folder that the stub made for us; gone when we are.
-struct RunnerFolder(PathBuf);
-
-impl RunnerFolder {
-    /// Where this very program lies: the environment is not asked.
-    fn find() -> Self {
-        let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-        RunnerFolder(own.parent().map(Path::to_owned).unwrap_or_default())
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl RunnerFolder {
-    /// Takes away what the stub and we put there, and the folder if that was all. Somebody who
-    /// runs the program by hand keeps the folder it lies in.
-    fn tidy(&self) {
-        let stub_says = std::env::var_os("OMSB_RUNDIR").map(PathBuf::from);
-        if self.0.as_os_str().is_empty() || stub_says.as_ref() != Some(&self.0) {
-            return;
-        }
-        let _ = std::fs::remove_file(self.0.join(RUNNER_NAME));
-        for suffix in ["deb", "rpm"] {
-            let name = format!("{}.{suffix}", release::base_name());
-            let _ = std::fs::remove_file(self.0.join(name));
-        }
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
-impl Drop for RunnerFolder {
-    fn drop(&mut self) {
-        self.tidy();
-    }
 }
