@@ -3,6 +3,7 @@
 use crate::base::spent::{self, On};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command as StdCommand, Stdio};
 use std::time::{Duration, Instant};
@@ -71,6 +72,7 @@ pub struct Command {
     env: Vec<(String, OsString)>,
     timeout: Duration,
     stdin: Option<Vec<u8>>,
+    apart: bool,
 }
 
 impl Command {
@@ -82,7 +84,15 @@ impl Command {
             env: Vec::new(),
             timeout: Duration::from_secs(120),
             stdin: None,
+            apart: false,
         }
+    }
+
+    /// In a process group of its own: a Ctrl-C at the terminal is ours to answer, the child is not
+    /// cut short by it. When its time is over, all of the group goes.
+    pub fn apart(mut self) -> Self {
+        self.apart = true;
+        self
     }
 
     /// One argument. Never a secret: argv is visible to every user of the host.
@@ -160,6 +170,9 @@ impl Command {
             })
             .stdout(writer.try_clone().map_err(start)?)
             .stderr(writer);
+        if self.apart {
+            command.process_group(0);
+        }
         let mut child = command.spawn().map_err(start)?;
         drop(command); // its ends of the pipe: reading ends when the child's do
         if let (Some(bytes), Some(mut pipe)) = (self.stdin.clone(), child.stdin.take()) {
@@ -195,6 +208,9 @@ impl Command {
                 break status;
             }
             if Instant::now() >= deadline {
+                if self.apart {
+                    end_group(child.id());
+                }
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(CommandError::TimedOut {
@@ -213,6 +229,15 @@ impl Command {
                 .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
             output: String::from_utf8_lossy(&kept).into_owned(),
         })
+    }
+}
+
+/// Ends a child that leads its group, with the scripts that it runs. It is not waited for yet, so
+/// its number is its own still.
+fn end_group(leader: u32) {
+    if let Some(group) = i32::try_from(leader).ok().filter(|pid| *pid > 1) {
+        let group = nix::unistd::Pid::from_raw(group);
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
     }
 }
 
@@ -266,6 +291,32 @@ mod tests {
             .run()
             .unwrap_err();
         assert!(matches!(error, CommandError::TimedOut { .. }));
+    }
+
+    #[test]
+    fn one_that_is_apart_is_not_in_our_group_and_ends_with_its_children() {
+        let group = |command: Command| {
+            let said = command
+                .args(["-d", " ", "-f", "5", "/proc/self/stat"])
+                .run();
+            said.unwrap().output.trim().parse::<i32>().unwrap()
+        };
+        let own = nix::unistd::getpgrp().as_raw();
+        assert_eq!(group(Command::new("cut")), own);
+        assert_ne!(group(Command::new("cut").apart()), own);
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let script = format!("sleep 60 & echo $! >{}; wait", pid.display());
+        let command = Command::new("sh").args(["-c", &script]).apart();
+        let error = command.timeout(Duration::from_millis(500)).run();
+        assert!(matches!(error, Err(CommandError::TimedOut { .. })));
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let gone = || std::fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z "));
+        assert!((0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            gone()
+        }));
     }
 
     #[test]

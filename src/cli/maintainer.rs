@@ -20,8 +20,16 @@ pub fn run(words: &[OsString]) -> Result<u8> {
             migrate::put_off(&host.layout)?;
             Ok(0)
         }
-        ["posttrans", "rpm", ..] if !migrate::is_put_off(&host.layout) => Ok(0),
-        ["postinst" | "posttrans", "rpm", ..] | ["postinst", "configure", ..] => configure(&host),
+        ["posttrans", "rpm", ..] if !migrate::is_due(&host.layout) => Ok(0),
+        ["postinst" | "posttrans", "rpm", ..] => {
+            let done = configure(&host);
+            // rpm goes on and ends well: the bundle that called it, or the next one, sees to it.
+            if !matches!(done, Ok(0)) && host.layout.bin().join("omsagent").exists() {
+                migrate::failed(&host.layout)?;
+            }
+            done
+        }
+        ["postinst", "configure", ..] => configure(&host),
         ["postinst", abort, ..] if abort.starts_with("abort-") => configure(&host),
         ["prerm", "rpm", "0"] | ["prerm", "remove", ..] => {
             let _lock = recovery::enter(&host, Purpose::Remove, &mut Console)?;

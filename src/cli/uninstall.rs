@@ -2,6 +2,7 @@
 
 use crate::cli::grammar::{Grammar, Section};
 use crate::cli::report::Console;
+use crate::cli::signals;
 use crate::err;
 use crate::host::Host;
 use crate::host::layout::Layout;
@@ -44,8 +45,10 @@ pub fn run(words: &[OsString]) -> u8 {
         return 5;
     }
     let host = Host::detect(Layout::new("/"));
-    let done = recovery::enter(&host, Purpose::Remove, &mut Console)
-        .and_then(|_lock| departure::withdraw_all(&host, depth, false, &mut Console));
+    let done = recovery::enter(&host, Purpose::Remove, &mut Console).and_then(|_lock| {
+        signals::interrupt_plans();
+        departure::withdraw_all(&host, depth, false, &mut Console)
+    });
     match done {
         Ok(()) => 0,
         Err(e) => {

@@ -1,6 +1,10 @@
 //! dpkg and rpm: which one the host has, what is installed, and the exact commands that change
 //! that (bundle.md 2.2, 2.12).
 
+mod known;
+
+pub use known::{Known, Leaving};
+
 use super::Host;
 use super::layout::Layout;
 use crate::base::command::{Command, CommandError, Outcome};
@@ -10,6 +14,9 @@ use std::time::Duration;
 
 /// How long one package command may take: a maintainer script may wait for a service.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// What a line of rpm begins with that answers us.
+const ANSWER: &str = "omsagent-asks ";
 
 /// How long a question to the package database may take.
 const ASKING: Duration = Duration::from_secs(120);
@@ -89,7 +96,8 @@ impl PackageManager {
         let asked = match self {
             PackageManager::Dpkg => Command::new("dpkg").args(["-s", name]),
             PackageManager::Rpm => {
-                Command::new("rpm").args(["-q", "--queryformat", "%{VERSION}-%{RELEASE}\\n", name])
+                let format = format!("{ANSWER}%{{VERSION}}-%{{RELEASE}}\\n");
+                Command::new("rpm").args(["-q", "--queryformat", &format, name])
             }
         };
         let command = asked.display();
@@ -97,7 +105,7 @@ impl PackageManager {
         // Both say 1 for "not installed"; more (or a signal) is a database that cannot be read.
         match (self, answer.code) {
             (PackageManager::Dpkg, 0) => Ok(installed_by_dpkg(&answer.output)),
-            (PackageManager::Rpm, 0) => Ok(answer.output.lines().next().map(str::to_owned)),
+            (PackageManager::Rpm, 0) => Ok(installed_by_rpm(&answer.output)),
             (_, 1) if !cannot_read_database(&answer.output) => Ok(None),
             (_, code) => anyhow::bail!(
                 "`{command}` failed with status {code}: {}; repair the package database and try again",
@@ -160,42 +168,6 @@ impl PackageManager {
         }
         .arg(path)
     }
-
-    /// Removes a package; dpkg keeps its configuration files.
-    pub fn remove(
-        self,
-        name: &str,
-        output: &mut dyn FnMut(&[u8]),
-    ) -> Result<Outcome, CommandError> {
-        match self {
-            PackageManager::Dpkg => dpkg().args(["--remove", name]),
-            PackageManager::Rpm => erase(name),
-        }
-        .run_with(output)
-    }
-
-    /// Removes a package with its configuration files (rpm knows one removal only).
-    pub fn purge(self, name: &str, output: &mut dyn FnMut(&[u8])) -> Result<Outcome, CommandError> {
-        match self {
-            PackageManager::Dpkg => dpkg().args(["--purge", name]),
-            PackageManager::Rpm => erase(name),
-        }
-        .run_with(output)
-    }
-
-    /// Purges a package whose unpacking was cut short, which dpkg refuses otherwise. rpm knows no
-    /// such state.
-    pub fn remove_broken(
-        self,
-        name: &str,
-        output: &mut dyn FnMut(&[u8]),
-    ) -> Result<Outcome, CommandError> {
-        match self {
-            PackageManager::Dpkg => dpkg().args(["--force-remove-reinstreq", "--purge", name]),
-            PackageManager::Rpm => erase(name),
-        }
-        .run_with(output)
-    }
 }
 
 /// As [`PackageManager::installed_version`] for this host, a prefix included: there dpkg's list is
@@ -211,6 +183,12 @@ pub fn installed_version(host: &Host, name: &str) -> anyhow::Result<Option<Strin
             host.layout.root().display()
         ),
     }
+}
+
+/// The line of rpm's answer that is ours: warnings about its database may come before it.
+fn installed_by_rpm(text: &str) -> Option<String> {
+    let version = text.lines().find_map(|line| line.strip_prefix(ANSWER))?;
+    Some(version.to_owned())
 }
 
 /// Did the tool fail because another one holds the package database? Then waiting helps.
@@ -230,12 +208,14 @@ fn dpkg() -> Command {
         .env("DEBIAN_FRONTEND", "noninteractive")
         .env(LOCK_HOLDER, std::process::id().to_string())
         .timeout(PATIENCE)
+        .apart()
 }
 
 fn rpm() -> Command {
     Command::new("rpm")
         .env(LOCK_HOLDER, std::process::id().to_string())
         .timeout(PATIENCE)
+        .apart()
 }
 
 fn erase(name: &str) -> Command {
@@ -366,6 +346,14 @@ mod tests {
         assert_eq!(version("deinstall ok config-files"), None);
         assert_eq!(version("install ok half-installed"), None);
         assert_eq!(version("install ok unpacked"), None);
+    }
+
+    #[test]
+    fn a_warning_of_rpm_is_no_version() {
+        let said = "warning: Found bdb_ro Packages database while attempting sqlite backend: using \
+                    bdb_ro backend.\nomsagent-asks 2.0.0-1\nomsagent-asks 1.9.0-1\n";
+        assert_eq!(installed_by_rpm(said).as_deref(), Some("2.0.0-1"));
+        assert_eq!(installed_by_rpm("2.0.0-1\n"), None);
     }
 
     #[test]

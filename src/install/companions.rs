@@ -8,7 +8,7 @@ use super::through_manager::Package;
 use crate::base::command::Command;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Known, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::backup::Backups;
@@ -280,11 +280,13 @@ impl InstallCompanion {
             (_, false) => "OMI installation failure",
             (_, true) => "Failure upgrading OMI",
         };
+        let line = format!(
+            "OMI server failed to start due to {reason} and exited with error code {status}"
+        );
+        report.line(&line);
         Err(Failed {
             code: if matches!(status, 2 | 3) { 52 } else { 19 },
-            text: format!(
-                "OMI server failed to start due to {reason} and exited with error code {status}: {why}"
-            ),
+            text: format!("{line}: {why}"),
         }
         .into())
     }
@@ -308,7 +310,8 @@ impl Step for InstallCompanion {
         Ok(Undo::Package {
             name: self.package.name.clone(),
             version: self.package.installed.clone(),
-            keeps_settings: false,
+            // Those of an earlier installation are not this run's to delete.
+            keeps_settings: self.package.manager.known(&self.package.name)? == Known::Leftovers,
         })
     }
 
@@ -323,7 +326,7 @@ impl Step for InstallCompanion {
         }
         let outcome = package.put(report)?;
         if !outcome.ok() {
-            let text = package.failure(&outcome);
+            let text = package.failed(&outcome, report);
             let code = match (package.name.as_str(), outcome.code) {
                 ("omi", 2) => 52,
                 (name, _) => code(name),

@@ -5,14 +5,14 @@ use super::coexistence::Neighbours;
 use super::companions::Failed;
 use super::patience::patiently;
 use super::release::PACKAGE;
-use super::withdraw::{Depth, Known, ask, withdraw};
+use super::withdraw::{Depth, withdraw};
 use crate::base::files;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::host::packages::PackageManager;
-use crate::plan::Report;
+use crate::host::packages::{Known, Leaving, PackageManager};
+use crate::plan::{Report, is_interrupted};
 use crate::workspace::{self, removal};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
 /// What the original's other parts, and its removal, took away beside the packages.
@@ -40,11 +40,11 @@ pub fn withdraw_all(host: &Host, depth: Depth, force: bool, report: &mut dyn Rep
     if !removes {
         neighbours.warn_before_purge(report);
     }
-    for path in LOOSE_FILES {
-        files::remove(&host.layout.path(path))?;
-    }
-    let mut failures = Vec::new();
+    let mut failures = remove_loose_files(&host.layout, report);
     let mut take = |name: &str, report: &mut dyn Report| {
+        if is_interrupted() {
+            return;
+        }
         if let Err(e) = remove_other(manager, name, depth, report) {
             report.warn(&format!("{e:#}"));
             report.line(&format!(
@@ -54,7 +54,9 @@ pub fn withdraw_all(host: &Host, depth: Depth, force: bool, report: &mut dyn Rep
         }
     };
     take("omsconfig", report);
-    let own = if removes && neighbours.lad {
+    let own = if is_interrupted() {
+        Ok(())
+    } else if removes && neighbours.lad {
         report.line("--- LAD detected; not removing OMS package ---");
         leave_to_lad(host, report)
     } else {
@@ -76,10 +78,26 @@ pub fn withdraw_all(host: &Host, depth: Depth, force: bool, report: &mut dyn Rep
     }
     take("auoms", report);
     own?;
+    if is_interrupted() {
+        bail!(
+            "stopped by a signal: what is named above is gone, the rest is as it was; run it again"
+        );
+    }
     if !removes {
+        report.line("Purging all files in cross-platform agent ...");
         delete_folders(&host.layout, manager)?;
     }
     failures.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// One that cannot be removed does not keep the packages here.
+fn remove_loose_files(layout: &Layout, report: &mut dyn Report) -> Vec<anyhow::Error> {
+    let removed = LOOSE_FILES.map(|path| files::remove(&layout.path(path)));
+    let failures: Vec<_> = removed.into_iter().filter_map(Result::err).collect();
+    for e in &failures {
+        report.warn(&format!("{e:#}"));
+    }
+    failures
 }
 
 /// What remains for the diagnostics extension is omsagent without a workspace of its own.
@@ -103,22 +121,17 @@ fn remove_other(
     report: &mut dyn Report,
 ) -> Result<()> {
     let purges = depth == Depth::Purge || name == "omi";
-    let there = match ask(manager, name)? {
-        Known::Present | Known::Broken => true,
-        Known::Leftovers => purges,
-        Known::Nothing => false,
+    let leaving = if purges {
+        Leaving::Purge
+    } else {
+        Leaving::Remove
     };
-    if !there {
+    let known = manager.known(name)?;
+    if !known.has_any(leaving) {
         return Ok(());
     }
     report.line(&format!("----- Removing package: {name} -----"));
-    let outcome = patiently(report, |said| {
-        if purges {
-            manager.purge(name, said)
-        } else {
-            manager.remove(name, said)
-        }
-    })?;
+    let outcome = patiently(report, |said| manager.take_away(name, known, leaving, said))?;
     if outcome.ok() {
         return Ok(());
     }
@@ -153,7 +166,9 @@ fn is_provider(name: &str) -> bool {
 /// The folders of every package that is gone, whatever is in them.
 fn delete_folders(layout: &Layout, manager: PackageManager) -> Result<()> {
     let gone = |name: &str| {
-        ask(manager, name).map(|known| matches!(known, Known::Nothing | Known::Leftovers))
+        manager
+            .known(name)
+            .map(|known| matches!(known, Known::Nothing | Known::Leftovers))
     };
     let delete = |trees: &[PathBuf]| -> Result<()> {
         trees
@@ -182,6 +197,25 @@ fn delete_folders(layout: &Layout, manager: PackageManager) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loose_file_that_stays_does_not_hold_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        // A folder of that name is not removed as a file.
+        std::fs::create_dir_all(layout.path(LOOSE_FILES[0])).unwrap();
+        std::fs::create_dir_all(layout.path("/etc/collectd.d")).unwrap();
+        std::fs::write(layout.path(LOOSE_FILES[1]), "").unwrap();
+        let report = &mut crate::plan::testing::Kept::default();
+        assert_eq!(remove_loose_files(&layout, report).len(), 1);
+        assert_eq!(report.0.len(), 1);
+        assert!(
+            report.0[0].contains("OMSConsistencyInvoker"),
+            "{:?}",
+            report.0
+        );
+        assert!(!layout.path(LOOSE_FILES[1]).exists());
+    }
 
     #[test]
     fn providers_are_found_by_their_folders() {

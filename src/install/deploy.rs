@@ -2,22 +2,22 @@
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
 use super::companions::{self, Delivery};
-use super::health::{self, HealthCheck, Unhealthy, Verdict};
+use super::health::{HealthCheck, Verdict};
 use super::means::Means;
 use super::portable::InstallPortable;
 use super::product;
 use super::release::{self, PACKAGE};
 use super::through_manager::Package;
-use super::{kits, migrate};
+use super::upgrade::{Replaced, Upgrade};
+use super::{kits, migrate, upgrade};
 use crate::base::files::{Look, Owner};
-use crate::base::ids::WorkspaceId;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::PackageManager;
 use crate::package::Arch;
 use crate::plan::backup::Backups;
 use crate::plan::journal::{CutShort, Journal, Run};
-use crate::plan::keep::{self, Keep};
+use crate::plan::keep::Keep;
 use crate::plan::steps::{MakeDir, WriteFile};
 use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
@@ -171,14 +171,18 @@ pub fn deploy(
         cut_short: CutShort::TakeBack,
     };
     let mut journal = Journal::at(&host.layout.records(), about);
-    let mut changed = plan
-        .run(host, &mut journal, report)
+    if let Some(upgrade) = &upgrade {
+        upgrade.begins(host, report);
+    }
+    let ran = plan.run(host, &mut journal, report);
+    upgrade::ended(host, ran.is_ok(), report);
+    let mut changed = ran
         .map_err(|broken| match companions::code_of(&broken.source) {
             Some(code) => DeployError::Companion {
                 code,
                 source: with_left_behind(broken),
             },
-            None => DeployError::Package(went_back(host, upgrade.as_ref(), broken)),
+            None => DeployError::Package(upgrade::went_back(host, upgrade.as_ref(), broken)),
         })?
         .changed;
     if let Some(unhealthy) = verdict.take() {
@@ -197,29 +201,6 @@ pub fn deploy(
     Ok(changed)
 }
 
-/// An older omsagent that is about to be replaced, and what ran of it.
-struct Upgrade {
-    from: String,
-    running: Vec<WorkspaceId>,
-    can_go_back: bool,
-}
-
-impl Upgrade {
-    /// `None`: nothing older is there.
-    fn of(host: &Host, manager: PackageManager, installed: Option<&str>) -> Result<Option<Self>> {
-        let Some(from) = installed else {
-            return Ok(None);
-        };
-        Ok(release::is_newer_than(installed)?.then(|| Upgrade {
-            from: from.to_owned(),
-            running: health::running(host),
-            can_go_back: Keep::of(&host.layout)
-                .find(PACKAGE, from, manager)
-                .is_some(),
-        }))
-    }
-}
-
 /// The steps of the packages, and what holds for them together.
 struct Prepared {
     plan: Plan,
@@ -227,35 +208,8 @@ struct Prepared {
     verdict: Verdict,
 }
 
-/// The error of an upgrade that was taken back: after an agent that was not healthy it says what
-/// is there now, as it was asked for, not as it should be.
-fn went_back(host: &Host, upgrade: Option<&Upgrade>, broken: Broken) -> anyhow::Error {
-    let unhealthy = broken.source.is::<Unhealthy>();
-    let text = with_left_behind(broken);
-    let Some(upgrade) = upgrade.filter(|_| unhealthy) else {
-        return text;
-    };
-    let from = &upgrade.from;
-    let there = host.packages.map(|m| m.installed_version(PACKAGE));
-    let there = there.and_then(Result::ok).flatten();
-    if !there
-        .as_deref()
-        .is_some_and(|there| keep::same(there, from))
-    {
-        let there = there.as_deref().unwrap_or("not installed");
-        return anyhow::anyhow!("{text:#}. omsagent {from} is NOT back: omsagent is {there}");
-    }
-    let down = health::not_running(host, &upgrade.running);
-    if down.is_empty() {
-        anyhow::anyhow!("{text:#}. omsagent {from} is back and its agents run")
-    } else {
-        let down = down.join(", ");
-        anyhow::anyhow!("{text:#}. omsagent {from} is back, but does not run for {down}")
-    }
-}
-
 /// One error that says what could not be taken back, too.
-fn with_left_behind(broken: Broken) -> anyhow::Error {
+pub(super) fn with_left_behind(broken: Broken) -> anyhow::Error {
     if broken.left_behind.is_empty() {
         return broken.source;
     }
@@ -314,8 +268,11 @@ fn prepare(
             }
         }
     }
-    let installed = ask(PACKAGE).map_err(DeployError::Package)?;
-    let upgrade = Upgrade::of(host, manager, installed.as_deref()).map_err(DeployError::Package)?;
+    let Replaced {
+        installed,
+        before,
+        upgrade,
+    } = Replaced::find(host, manager).map_err(DeployError::Package)?;
     let delivery = Delivery {
         host,
         bundle,
@@ -324,9 +281,9 @@ fn prepare(
         no_digest: order.no_digest,
     };
     let keep = Keep::of(&host.layout);
-    let (before, after) =
+    let (first, after) =
         companions::plans(&delivery, manager, &keep).map_err(DeployError::Package)?;
-    plan.append(before);
+    plan.append(first);
     push_onboarding_file(&mut plan, host, order);
     plan.push(InstallPackage {
         package: Package {
@@ -341,14 +298,15 @@ fn prepare(
             force: order.force,
             no_digest: order.no_digest,
         },
+        before: before.clone(),
         settings_kept: host.layout.etc().exists(),
     });
-    plan.push(FinishTakeover { host: host.clone() });
+    plan.push(FinishConfiguration { host: host.clone() });
     plan.append(after);
     push_first_boot(&mut plan, host, order);
     let mut verdict = Verdict::default();
     if let Some(upgrade) = &upgrade {
-        let (step, found) = HealthCheck::new(host, upgrade.running.clone(), upgrade.can_go_back);
+        let (step, found) = HealthCheck::new(host, upgrade.running.clone(), upgrade.way_back());
         plan.push(step);
         verdict = found;
     }
@@ -420,6 +378,8 @@ pub fn onboard(
 /// Puts the package on the host with dpkg or rpm.
 struct InstallPackage {
     package: Package,
+    /// The version to go back to.
+    before: Option<String>,
     /// Settings and keys of an earlier installation are there.
     settings_kept: bool,
 }
@@ -437,7 +397,7 @@ impl Step for InstallPackage {
     fn before(&self, _: &mut Backups) -> Result<Undo> {
         Ok(Undo::Package {
             name: PACKAGE.into(),
-            version: self.package.installed.clone(),
+            version: self.before.clone(),
             // A purge would take the settings and keys of an earlier installation with it.
             keeps_settings: self.settings_kept,
         })
@@ -458,22 +418,23 @@ impl Step for InstallPackage {
             report.line(&format!("Package {PACKAGE} was installed meanwhile."));
             return Ok(());
         }
-        bail!("{}", package.failure(&outcome))
+        bail!("{}", package.failed(&outcome, report))
     }
 }
 
-/// Configures a package that a killed rpm left for later: it does not come back to that itself.
-struct FinishTakeover {
+/// Configures a package that a killed rpm left for later, or of which it took the failure for a
+/// success: it does not come back to that itself.
+struct FinishConfiguration {
     host: Host,
 }
 
-impl Step for FinishTakeover {
+impl Step for FinishConfiguration {
     fn describe(&self) -> String {
-        "finish the upgrade from the original agent, where it was cut short".into()
+        "configure the package, where that was cut short or has failed".into()
     }
 
     fn satisfied(&self) -> Result<bool> {
-        Ok(!migrate::is_put_off(&self.host.layout))
+        Ok(!migrate::is_due(&self.host.layout))
     }
 
     fn before(&self, _: &mut Backups) -> Result<Undo> {

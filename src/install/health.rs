@@ -2,6 +2,7 @@
 //! workspaces ran: each unit is active, its process stays the same for five seconds, and it has
 //! uploaded or there is a reason why not. A step that fails takes the whole upgrade back.
 
+use super::release::PACKAGE;
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
 use crate::host::last_words::last_line;
@@ -44,9 +45,19 @@ pub struct Unhealthy(String);
 pub struct HealthCheck {
     host: Host,
     watched: Vec<WorkspaceId>,
-    /// Something to go back to is kept: then a failure of this step takes the upgrade back.
-    can_go_back: bool,
+    way_back: WayBack,
     verdict: Verdict,
+}
+
+/// What a failure of the check takes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WayBack {
+    /// The upgrade, by the steps before this one.
+    Steps,
+    /// The upgrade of an earlier run, to this version.
+    To(String),
+    /// Nothing: no package file is kept.
+    None,
 }
 
 /// What was found where nothing could be taken back.
@@ -54,12 +65,12 @@ pub type Verdict = Rc<RefCell<Option<Unhealthy>>>;
 
 impl HealthCheck {
     /// Of the agents that ran before.
-    pub fn new(host: &Host, watched: Vec<WorkspaceId>, can_go_back: bool) -> (Self, Verdict) {
+    pub fn new(host: &Host, watched: Vec<WorkspaceId>, way_back: WayBack) -> (Self, Verdict) {
         let verdict = Verdict::default();
         let step = HealthCheck {
             host: host.clone(),
             watched,
-            can_go_back,
+            way_back,
             verdict: verdict.clone(),
         };
         (step, verdict)
@@ -78,14 +89,21 @@ impl Step for HealthCheck {
     }
 
     fn before(&self, _: &mut Backups) -> Result<Undo> {
-        Ok(Undo::Nothing)
+        Ok(match &self.way_back {
+            WayBack::Steps | WayBack::None => Undo::Nothing,
+            WayBack::To(version) => Undo::Package {
+                name: PACKAGE.into(),
+                version: Some(version.clone()),
+                keeps_settings: true,
+            },
+        })
     }
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         match watch(&self.host, &self.watched, report) {
             Ok(()) => Ok(()),
             Err(e) => match e.downcast::<Unhealthy>() {
-                Ok(unhealthy) if !self.can_go_back => {
+                Ok(unhealthy) if self.way_back == WayBack::None => {
                     report.warn(&unhealthy.to_string());
                     *self.verdict.borrow_mut() = Some(unhealthy);
                     Ok(())
@@ -307,11 +325,27 @@ mod tests {
     }
 
     #[test]
+    fn a_check_that_is_made_up_for_takes_the_package_back_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::detect(Layout::new(dir.path()));
+        let undo = |way| {
+            let (step, _) = HealthCheck::new(&host, Vec::new(), way);
+            step.before(&mut Backups::of(dir.path(), "x")).unwrap()
+        };
+        assert_eq!(undo(WayBack::Steps), Undo::Nothing);
+        assert_eq!(undo(WayBack::None), Undo::Nothing);
+        let back = undo(WayBack::To("1.0.0-1".into()));
+        assert!(
+            matches!(back, Undo::Package { version: Some(v), keeps_settings: true, .. } if v == "1.0.0-1")
+        );
+    }
+
+    #[test]
     fn where_nothing_starts_services_nothing_is_watched() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::detect(Layout::new(dir.path()));
         assert!(running(&host).is_empty());
-        let (step, _) = HealthCheck::new(&host, Vec::new(), true);
+        let (step, _) = HealthCheck::new(&host, Vec::new(), WayBack::Steps);
         assert!(step.satisfied().unwrap());
     }
 }

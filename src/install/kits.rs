@@ -8,7 +8,7 @@ use crate::bundle::kit::{Condition, Group, KitRule};
 use crate::bundle::{Bundle, Entry};
 use crate::host::Host;
 use crate::host::services;
-use crate::plan::Report;
+use crate::plan::{Report, is_interrupted};
 use anyhow::Result;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -95,7 +95,7 @@ pub fn outline(host: &Host, bundle: &Bundle, how: How) -> Vec<(String, bool)> {
 }
 
 /// Runs every kit that applies; 0, or 21 for a failed kit, or 22 for a failed bundle, which
-/// overrides 21 (bundle.md 1.3).
+/// overrides 21 (bundle.md 1.3); 30 when a signal came before the last of them.
 pub fn run_all(
     host: &Host,
     bundle: &Bundle,
@@ -112,6 +112,13 @@ pub fn run_all(
         true => "----- Updating bundled provider packages -----",
     });
     for (entry, rule) in of(bundle) {
+        if is_interrupted() {
+            report.warn(&format!(
+                "stopped by a signal: kit {} and those after it were not run; the packages stay",
+                rule.name
+            ));
+            return 30;
+        }
         if skipped(rule, how) {
             report.line(
                 "docker provider package installation skipped since \
@@ -165,6 +172,7 @@ fn run(
             .arg(file)
             .args(how.words(rule.group))
             .timeout(PATIENCE)
+            .apart()
             .run_with(|bytes| report.tool_output(bytes))?;
         Ok(outcome.code)
     })

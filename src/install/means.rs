@@ -3,9 +3,8 @@
 use super::deploy::DeployError;
 use super::portable::{self, Receipt};
 use super::release::PACKAGE;
-use super::withdraw::{Known, ask};
 use crate::host::Host;
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Known, PackageManager};
 use anyhow::Result;
 
 /// The two ways.
@@ -59,7 +58,7 @@ pub fn choose(host: &Host, asked: bool) -> Result<(Means, Option<String>), Deplo
         return Ok((Means::Manager(manager), None));
     }
     let program = manager.program();
-    match ask(manager, PACKAGE).map_err(DeployError::Package)? {
+    match manager.known(PACKAGE).map_err(DeployError::Package)? {
         Known::Present | Known::Broken => Err(DeployError::Package(anyhow::anyhow!(
             "package {PACKAGE} is installed with {program}, so --portable is refused; leave it \
              out, or --remove first"

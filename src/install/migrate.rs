@@ -39,6 +39,10 @@ fn note(layout: &Layout) -> PathBuf {
     layout.records().join("unfinished")
 }
 
+fn failure_note(layout: &Layout) -> PathBuf {
+    layout.records().join("unconfigured")
+}
+
 /// Remembers that the package still has to be configured.
 pub fn put_off(layout: &Layout) -> Result<()> {
     let records = layout.records();
@@ -51,8 +55,21 @@ pub fn is_put_off(layout: &Layout) -> bool {
     note(layout).exists()
 }
 
+/// Remembers that the package could not be configured: to rpm a script that fails is a warning.
+pub fn failed(layout: &Layout) -> Result<()> {
+    let records = layout.records();
+    files::make_dir(&records, Look::owned(0o700, Owner::ROOT))?;
+    files::write_atomic(&failure_note(layout), b"", Look::owned(0o600, Owner::ROOT))
+}
+
+/// Is the package's configuration still to be done, for either reason?
+pub fn is_due(layout: &Layout) -> bool {
+    is_put_off(layout) || failure_note(layout).exists()
+}
+
 /// It is done.
 pub fn done(layout: &Layout) -> Result<()> {
+    files::remove(&failure_note(layout))?;
     files::remove(&note(layout)).map(|_| ())
 }
 
@@ -424,7 +441,12 @@ mod tests {
         put_off(&host.layout).unwrap();
         assert!(is_put_off(&host.layout));
         done(&host.layout).unwrap();
-        assert!(!is_put_off(&host.layout));
+        assert!(!is_put_off(&host.layout) && !is_due(&host.layout));
+        // One that failed is due, too, but is no takeover: what people set aside stays theirs.
+        failed(&host.layout).unwrap();
+        assert!(is_due(&host.layout) && !is_put_off(&host.layout));
+        done(&host.layout).unwrap();
+        assert!(!is_due(&host.layout));
         drop(dir);
     }
 }

@@ -18,6 +18,8 @@ pub mod recovery;
 pub mod release;
 pub mod rollback;
 mod through_manager;
+mod unconfirmed;
+mod upgrade;
 pub mod withdraw;
 
 use crate::plan::patience;

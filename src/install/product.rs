@@ -338,7 +338,9 @@ pub fn withdraw(host: &Host, made: &str, report: &mut dyn Report) {
 fn forget(records: &Path) -> Result<()> {
     let runs = history::read(records).runs;
     if runs.iter().any(history::Past::is_running) {
-        files::remove(&records.join("accounts"))?;
+        for name in ["accounts", "unfinished", "unconfigured"] {
+            files::remove(&records.join(name))?;
+        }
         return files::remove_tree(&records.join("log")).map(|_| ());
     }
     let Ok(entries) = std::fs::read_dir(records) else {

@@ -3,11 +3,12 @@
 
 use super::health;
 use super::release::{self, PACKAGE};
+use super::unconfirmed;
 use crate::host::Host;
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Leaving, PackageManager};
 use crate::plan::backup::Backups;
 use crate::plan::journal::{CutShort, Journal, Run};
-use crate::plan::keep::{self, After, Keep, Kept, Leaving};
+use crate::plan::keep::{self, After, Keep, Kept};
 use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use anyhow::{Context, Result, bail};
@@ -145,6 +146,7 @@ impl Way {
         });
         self.keep
             .went_back(back.collect())
+            .and_then(|()| unconfirmed::forget(&host.layout))
             .context("the packages are back, but that could not be written down")?;
         let down = health::not_running(host, &running);
         if !down.is_empty() {
@@ -254,6 +256,27 @@ mod tests {
         let no_file: &[&[_]] = &[&[("omsagent", "1.0.1-1", Some("1.0.0-1"))]];
         let why = none(way(no_file, &[("omsagent", "1.0.1-1")]));
         assert!(why.contains("omsagent 1.0.0-1 is kept"), "{why}");
+    }
+
+    #[test]
+    fn a_companion_that_goes_again_is_the_only_step_back() {
+        let (_dir, keep) = testing::with(&[
+            &[("omsagent", "1.0.0-1", None)],
+            &[("omsagent", "1.0.1-1", Some("1.0.0-1"))],
+            &[("auoms", "1-1", None)],
+        ]);
+        let there = |name: &str| Ok((name == "omsagent").then(|| "1.0.1-1".to_owned()));
+        // It went back: nothing was put in its place, so nothing is kept of that.
+        keep.went_back(Vec::new()).unwrap();
+        let answer = find_in(keep.clone(), PackageManager::Dpkg, &there);
+        assert!(
+            answer
+                .unwrap_err()
+                .to_string()
+                .contains("went back already")
+        );
+        keep.trim();
+        assert!(find_in(keep, PackageManager::Dpkg, &there).is_err());
     }
 
     #[test]

@@ -84,15 +84,14 @@ impl Package {
         })?)
     }
 
-    /// What is said of an installation that failed.
-    pub fn failure(&self, outcome: &Outcome) -> String {
-        format!(
-            "{} package failed to {} and exited with error code {}: {}",
-            self.base,
-            self.verb(),
-            outcome.code,
-            reason(&outcome.output).unwrap_or(outcome.last_line())
-        )
+    /// Tells of an installation that failed, by the line that scripts look for (bundle.md 1.4), and
+    /// gives that line with the reason.
+    pub fn failed(&self, outcome: &Outcome, report: &mut dyn Report) -> String {
+        let (base, verb, code) = (&self.base, self.verb(), outcome.code);
+        let line = format!("{base} package failed to {verb} and exited with error code {code}");
+        report.line(&line);
+        let why = reason(&outcome.output).unwrap_or(outcome.last_line());
+        format!("{line}: {why}")
     }
 }
 

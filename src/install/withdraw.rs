@@ -4,11 +4,10 @@ use super::patience::patiently;
 use super::portable;
 use super::product;
 use super::release::PACKAGE;
-use crate::base::command::Command;
 use crate::base::files;
 use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Known, Leaving, PackageManager};
 use crate::plan::Report;
 use anyhow::{Context, Result};
 use std::path::Path;
@@ -22,17 +21,14 @@ pub enum Depth {
     Purge,
 }
 
-/// What the package manager knows of the package.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
-    /// Nothing.
-    Nothing,
-    /// Removed, its configuration kept (dpkg).
-    Leftovers,
-    /// Installed, wholly or in part.
-    Present,
-    /// Its unpacking was cut short: dpkg removes it only when told that this is known.
-    Broken,
+impl Depth {
+    /// The same of one package.
+    pub(super) fn leaving(self) -> Leaving {
+        match self {
+            Depth::Remove => Leaving::Remove,
+            Depth::Purge => Leaving::Purge,
+        }
+    }
 }
 
 /// Removes or purges omsagent alone. Says what failed and goes on: what is left is told at the end.
@@ -41,13 +37,8 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     files::remove(&layout.onboarding_file())?;
     let made = product::made(layout)?;
     let laid_down = portable::Receipt::load(layout)?.is_some();
-    let managers = |known| match known {
-        Known::Present | Known::Broken => true,
-        Known::Leftovers => depth == Depth::Purge,
-        Known::Nothing => false,
-    };
     match host.packages {
-        Some(manager) if !laid_down || managers(ask(manager, PACKAGE)?) => {
+        Some(manager) if !laid_down || manager.known(PACKAGE)?.has_any(depth.leaving()) => {
             remove_package(manager, depth, report)?;
         }
         _ if laid_down => report.line(&format!("----- Removing package: {PACKAGE} -----")),
@@ -55,7 +46,7 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     }
     let known = host
         .packages
-        .map_or(Ok(Known::Nothing), |manager| ask(manager, PACKAGE))?;
+        .map_or(Ok(Known::Nothing), |manager| manager.known(PACKAGE))?;
     if matches!(known, Known::Present | Known::Broken) {
         return Ok(());
     }
@@ -132,25 +123,18 @@ fn remove_strays(layout: &Layout) -> Result<()> {
 }
 
 fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report) -> Result<()> {
-    let known = ask(manager, PACKAGE)?;
-    let there = match known {
-        Known::Present | Known::Broken => true,
-        Known::Leftovers => depth == Depth::Purge,
-        Known::Nothing => false,
-    };
-    if !there {
+    let (known, leaving) = (manager.known(PACKAGE)?, depth.leaving());
+    if !known.has_any(leaving) {
         report.line(&format!("Package {PACKAGE} is not installed."));
         return Ok(());
     }
     report.line(&format!("----- Removing package: {PACKAGE} -----"));
-    let outcome = patiently(report, |output| match depth {
-        _ if known == Known::Broken => manager.remove_broken(PACKAGE, output),
-        Depth::Remove => manager.remove(PACKAGE, output),
-        Depth::Purge => manager.purge(PACKAGE, output),
+    let outcome = patiently(report, |output| {
+        manager.take_away(PACKAGE, known, leaving, output)
     })
     .with_context(|| format!("cannot remove package {PACKAGE}"))?;
     // Somebody else may have removed it while the lock was waited for.
-    if !outcome.ok() && ask(manager, PACKAGE)? != Known::Nothing {
+    if !outcome.ok() && manager.known(PACKAGE)? != Known::Nothing {
         anyhow::bail!(
             "package {PACKAGE} could not be removed: {} said {} (status {})",
             manager.program(),
@@ -159,32 +143,6 @@ fn remove_package(manager: PackageManager, depth: Depth, report: &mut dyn Report
         );
     }
     Ok(())
-}
-
-/// What is there of the package `name`.
-pub(super) fn ask(manager: PackageManager, name: &str) -> Result<Known> {
-    if manager.installed_version(name)?.is_some() {
-        return Ok(Known::Present);
-    }
-    if manager == PackageManager::Rpm {
-        return Ok(Known::Nothing);
-    }
-    let asked = Command::new("dpkg").args(["-s", name]).run()?;
-    Ok(known_to_dpkg(&asked.output))
-}
-
-/// By the last word of dpkg's `Status:` line. A package whose installation was cut short is
-/// there too, and can be removed.
-fn known_to_dpkg(said: &str) -> Known {
-    let status = said.lines().find_map(|line| line.strip_prefix("Status:"));
-    if status.is_some_and(|words| words.contains("reinstreq")) {
-        return Known::Broken;
-    }
-    match status.and_then(|words| words.split_whitespace().last()) {
-        None | Some("not-installed") => Known::Nothing,
-        Some("config-files") => Known::Leftovers,
-        Some(_) => Known::Present,
-    }
 }
 
 #[cfg(test)]
@@ -235,16 +193,5 @@ mod tests {
         assert!(!left("/usr/share/fish") && !left("/usr/share/bash-completion"));
         assert!(left("/usr/share/zsh/site-functions/_other") && left("/usr/share/man/man8"));
         assert!(!left("/usr/share/zsh/site-functions/_omsagent"));
-    }
-
-    #[test]
-    fn half_installed_is_there() {
-        let known = |status: &str| known_to_dpkg(&format!("Package: x\nStatus: {status}\n"));
-        assert_eq!(known("install ok half-configured"), Known::Present);
-        assert_eq!(known("install reinstreq half-installed"), Known::Broken);
-        assert_eq!(known("install ok unpacked"), Known::Present);
-        assert_eq!(known("deinstall ok config-files"), Known::Leftovers);
-        assert_eq!(known("purge ok not-installed"), Known::Nothing);
-        assert_eq!(known_to_dpkg("dpkg-query: no such package"), Known::Nothing);
     }
 }

@@ -222,8 +222,14 @@ pub fn recovered(records: &Path, run: &str, ended: Ended) -> Result<()> {
 fn put(file: &mut File, line: &Line, sync: Sync) -> Result<()> {
     let mut text = serde_json::to_string(line)?;
     text.push('\n');
+    let before = file.metadata()?.len();
     // One write: two processes of ours never mix their lines.
-    file.write_all(text.as_bytes())?;
+    if let Err(e) = file.write_all(text.as_bytes()) {
+        // What came of it, as on a full disk, must not become the beginning of the next line. Whoever
+        // writes holds the host's lock.
+        let _ = file.set_len(before);
+        return Err(e.into());
+    }
     if sync == Sync::Now {
         file.sync_data()?;
     }
@@ -320,6 +326,38 @@ mod tests {
         assert!(text.starts_with(&whole));
         let past = history::read(dir.path());
         assert!(past.is_sound && past.runs.len() == 2);
+    }
+
+    #[test]
+    fn a_line_that_a_full_disk_tears_is_taken_back() {
+        // The limit is of a whole process: another one, which runs this very test.
+        const FOLDER: &str = "OMSAGENT_TEST_FULL_DISK";
+        if let Some(dir) = std::env::var_os(FOLDER) {
+            let dir = PathBuf::from(dir);
+            let mut journal = Journal::at(&dir, about());
+            journal.begin(0, "one", &Undo::Nothing).unwrap();
+            let whole = std::fs::read_to_string(dir.join(NAME)).unwrap();
+            let long = "x".repeat(5000);
+            assert!(journal.begin(1, &long, &Undo::Nothing).is_err());
+            assert_eq!(std::fs::read_to_string(dir.join(NAME)).unwrap(), whole);
+            journal.end(0, State::Failed).unwrap();
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let name = "plan::journal::tests::a_line_that_a_full_disk_tears_is_taken_back";
+        let limited = "trap '' XFSZ; ulimit -f 2; exec \"$@\"";
+        let done = std::process::Command::new("sh")
+            .args(["-c", limited, "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(FOLDER, dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+        let past = history::read(dir.path());
+        assert!(past.is_sound);
+        assert_eq!(past.runs[0].steps[0].state.as_deref(), Some("failed"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 mod back;
 
-pub use back::{Leaving, go_back, take_back};
+pub use back::{go_back, take_back};
 
 use crate::base::files::{self, Look, Owner};
 use crate::bundle::{Bundle, Entry};
@@ -357,8 +357,14 @@ impl Keep {
     /// killed run did not finish.
     pub fn trim(&self) {
         let wanted = self.wanted();
-        for (number, generation) in self.generations() {
-            if !generation.packages.iter().any(|k| wanted.contains(&k.file)) {
+        let all = self.generations();
+        // Nobody goes back past it, also when no file of it is left.
+        let fence = all.iter().find(|(_, g)| g.after == After::Rollback);
+        let fence = fence.map(|(number, _)| *number);
+        for (number, generation) in all {
+            if Some(number) != fence
+                && !generation.packages.iter().any(|k| wanted.contains(&k.file))
+            {
                 let _ = files::remove(&self.record(number));
             }
         }

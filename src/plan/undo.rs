@@ -3,9 +3,10 @@
 
 use super::Report;
 use super::backup::{Backups, Kept};
-use super::keep::{self, Keep, Leaving};
+use super::keep::{self, Keep};
 use super::process::Process;
 use crate::base::files::{self, Look, Owner};
+use crate::host::packages::Leaving;
 use crate::host::{Host, accounts, services, sudoers};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};

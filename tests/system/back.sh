@@ -56,6 +56,19 @@ dying_agent_is_taken_back() {
     state >"$WORK/s2"; same_file "$WORK/s1" "$WORK/s2"
     exits 1 sh_ $name 'omsagent rollback'
 }
+# Killed while it looks at the new agents: the next run looks at them before it calls the upgrade done.
+killed_check_is_made_up_for() {
+    # shellcheck disable=SC2016
+    sh_ $name 'sh /mnt/k/dying.sh --upgrade >/run/o 2>&1 & p=$!; j=/var/lib/omsagent/journal.jsonl
+        for i in $(seq 300); do tail -n 3 $j | grep -q "\"what\":\"check that the upgraded" && break; sleep 0.1; done
+        kill -KILL $p $(grep -oE "\"process\":\{\"pid\":[0-9]+" $j | tail -n 1 | grep -oE "[0-9]+$"); sleep 0.5; test -e /var/lib/omsagent/unconfirmed.json'
+    equal "$(version)" "$NEXT"
+    exits 17 sh_ $name 'sh /mnt/k/dying.sh --upgrade'
+    said "not healthy: workspace $WS.*omsagent $NOW is back and its agents run" "$OUT.err"
+    no sh_ $name 'test -e /var/lib/omsagent/unconfirmed.json'
+    state >"$WORK/s2"; same_file "$WORK/s1" "$WORK/s2"
+    exits 1 sh_ $name 'omsagent rollback'
+}
 good_upgrade_stays() {
     exits 0 sh_ $name 'sh /mnt/k/next.sh --upgrade'
     said 'the upgraded agent runs; its first upload succeeded' "$OUT.out"
@@ -113,6 +126,28 @@ own_lock_is_named() {
     exits 30 sh_ $name 'OMSAGENT_LOCK_TIMEOUT=1 omsagent rollback'; said 'waited 1 s for the lock' "$OUT.err"
     sh_ $name 'pkill -P "$(cat /run/holder)"; kill "$(cat /run/holder)"; true'
 }
+# As a dpkg leaves it that was killed while it unpacked.
+cut_short() { sh_ $name "sed -i '/^Package: omsagent\$/,/^\$/s/^Status: .*/Status: install reinstreq half-installed/' /var/lib/dpkg/status; dpkg -s omsagent | grep -q reinstreq"; }
+identity() { sh_ $name "cd $ETC/$WS && sha256sum conf/omsadmin.conf certs/oms.crt certs/oms.key"; }
+remove_keeps_the_identity() {
+    local id; id=$(identity)
+    cut_short
+    exits 0 bundle $name --remove
+    equal "$(identity)" "$id" 'identity'
+    no sh_ $name 'dpkg -s omsagent | grep -E "reinstreq|half-"'
+    exits 0 bundle $name --upgrade
+    equal "$(identity)" "$id" 'identity'
+    sh_ $name "systemctl is-active $UNIT"
+}
+# Nothing was installed: the way back does not wait for the lock as well.
+lock_is_waited_for_once() {
+    exits 0 bundle $name --purge
+    local t0=$SECONDS
+    holding $LOCK 60 exits 17 bundle $name --upgrade --lock-timeout 6
+    [ $((SECONDS - t0)) -lt 11 ] || wrong "$((SECONDS - t0)) s for one wait of 6 s"
+    unsaid 'not taken back'
+    no sh_ $name 'ls -d /var/lib/omsagent/packages'
+}
 purge_leaves_nothing() { exits 0 bundle $name --purge; no sh_ $name 'ls -d /var/lib/omsagent'; }
 
 next_bundle "$WORK/k"
@@ -124,6 +159,7 @@ case_ 'too little space is told with numbers, and nothing is changed' everything
 case_ 'a port that somebody has is told with its holder' port_holder_is_named
 case_ 'what is installed is kept' installs
 case_ 'an upgrade whose agent dies is taken back by itself' dying_agent_is_taken_back
+case_ 'a check of the agents that was cut short by a kill is made up for' killed_check_is_made_up_for
 case_ 'a good upgrade stays' good_upgrade_stays
 case_ 'rollback goes back once, settings stay' rollback
 case_ 'an upgrade without a way to the service stays' upgrade_without_network_stays
@@ -132,4 +168,6 @@ case_ 'an agent that dies with nothing to go back to: the new version stays' dyi
 case_ 'a held lock is waited for' lock_is_waited_for
 case_ 'a lock that stays held is named' lock_is_named
 case_ 'another omsagent command is named' own_lock_is_named
+is_rpm || case_ 'a removal of what dpkg had half unpacked keeps the identity' remove_keeps_the_identity
 case_ 'a purge takes the kept packages along' purge_leaves_nothing
+case_ 'a fresh installation waits once for a held lock' lock_is_waited_for_once

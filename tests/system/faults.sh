@@ -20,6 +20,22 @@ state() { # what must not change, by content
         ls -l $ETC $VAR | sed 's/[0-9][0-9]:[0-9][0-9]//'; systemctl is-active $UNIT; systemctl is-enabled $UNIT; cat /lib/systemd/system/$UNIT /usr/lib/systemd/system/$UNIT 2>/dev/null; true"
 }
 
+# To rpm a script that fails is a warning; to us it is a failure, too, and is mended by the next run.
+configuring_fails() {
+    sh_ $name 'f=$(readlink -f "$(command -v useradd)"); echo "$f" >/run/where; mv "$f" "$f.real"; printf "#!/bin/sh\necho no >&2; exit 1\n" >"$f"; chmod 755 "$f"'
+    exits 17 bundle $name --install
+    unsaid 'not taken back|panicked'
+    sh_ $name 'f=$(cat /run/where); mv "$f.real" "$f"; rm /run/where'
+    inside $name list >"$WORK/now"; same_file "$WORK/clean" "$WORK/now"
+    inside $name accounts | cmp - "$WORK/clean.accounts"
+}
+# By hand there is nobody to take it back: the next bundle finishes it.
+failure_by_hand_is_mended() {
+    sh_ $name 'f=$(readlink -f "$(command -v useradd)"); echo "$f" >/run/where; mv "$f" "$f.real"; printf "#!/bin/sh\nexit 1\n" >"$f"; chmod 755 "$f"; rpm -i --nosignature /mnt/dist/omsagent-*.x86_64.rpm; f=$(cat /run/where); mv "$f.real" "$f"; rm /run/where; rpm -q omsagent; ! id omsagent'
+    exits 0 bundle $name --upgrade
+    sh_ $name 'id omsagent; visudo -c; grep -rq omsagent /etc/sudoers /etc/sudoers.d; ! test -e /var/lib/omsagent/unconfigured'
+    exits 0 bundle $name --purge
+}
 start_fails() {
     exits 0 bundle $name --upgrade
     inside $name list >"$WORK/installed"
@@ -168,6 +184,8 @@ killed() { # MODE
 start $name
 hub_start $name
 inside $name list >"$WORK/clean"; inside $name accounts >"$WORK/clean.accounts"
+case_ 'an account that cannot be made: 17, nothing is left of the package' configuring_fails
+! is_rpm || case_ 'an rpm that was installed by hand and could not be configured is finished by the next bundle' failure_by_hand_is_mended
 case_ 'an agent that does not start: nothing is left of the onboarding' start_fails
 case_ 'onboarding works after that' onboards
 case_ 'a failed re-onboarding: the old certificate is back, the agent runs' failed_start_keeps_the_old_pair

@@ -11,12 +11,11 @@ OTHER=rpm; ! is_rpm || OTHER=deb
 
 # stand_in NAME VERSION MAINTAINER [PRE-INSTALL SCRIPT]: a package file in $B, its path on stdout.
 stand_in() {
-    local d=$B/src/$1-$2-${4:+bad}${3%% *} script='' files=''
+    local d=$B/src/$1-$2-${4:+bad}${3%% *} script='' files='' removal_deb='' removal_rpm=''
     mkdir -p "$d"
     if [ -n "${4:-}" ]; then
         printf '#!/bin/sh\n%s\n' "$4" >"$d/pre"
-        script="[deb.scripts]
-preinst = \"pre\""
+        script='preinst = "pre"'
     fi
     if [ "$1" = omi ]; then
         # shellcheck disable=SC2016
@@ -34,6 +33,20 @@ mode = 0o755'
         local place=/opt/microsoft; case $1 in *-mdsd | user-of-it) place=/opt;; esac
         files="[[dir]]
 path = \"$place/$1\""
+        if [ "$1" = omsconfig ]; then
+            # shellcheck disable=SC2016
+            printf '#!/bin/sh\nsleep "$(cat /root/sleep-remove 2>/dev/null || echo 0)"\n' >"$d/before-removal"
+            removal_deb='prerm = "before-removal"' removal_rpm='preun = "before-removal"'
+        fi
+        if [ "$1" = scx ]; then
+            echo default >"$d/conf"
+            files+='
+[[file]]
+source = "conf"
+path = "/etc/scx.conf"
+mode = 0o644
+conffile = true'
+        fi
     fi
     local needs=''; [ "$1" != user-of-it ] || needs=omsagent
     cat >"$d/p.toml" <<X
@@ -47,12 +60,15 @@ license = "MIT"
 section = "utils"
 priority = "optional"
 depends = [${needs:+\"$needs\"}]
+[deb.scripts]
 $script
+$removal_deb
 [rpm]
 group = "T"
 requires = [${needs:+\"$needs\"}]
-${script:+[rpm.scripts]
-pre = \"pre\"}
+[rpm.scripts]
+${script:+pre = \"pre\"}
+$removal_rpm
 [[change]]
 version = "$2"
 date = "2026-01-01"
@@ -69,7 +85,7 @@ bundle_of() { # NAME PACKAGE...
 # A kit that notes how it was called, and ends as it is told.
 kit() {
     # shellcheck disable=SC2016
-    printf '#!/bin/sh\necho "$*" >/root/kit-%s\nexit "$(cat /root/status-%s 2>/dev/null || echo 0)"\n' "$1" "$1" >"$B/$1-1.0.0-1.universal.x64.sh"
+    printf '#!/bin/sh\necho "$*" >/root/kit-%s\nsleep "$(cat /root/sleep-kit 2>/dev/null || echo 0)"\nexit "$(cat /root/status-%s 2>/dev/null || echo 0)"\n' "$1" "$1" >"$B/$1-1.0.0-1.universal.x64.sh"
 }
 make_bundles() {
     mkdir -p "$B"; chmod 755 "$B"
@@ -83,6 +99,10 @@ make_bundles() {
     omi=$(stand_in omi 1.8.1-0 Test); scx=$(stand_in scx 1.8.1-0 Test); conf=$(stand_in omsconfig 1.3.0-0 Test)
     bundle_of all "$conf" "$own" "$scx" "$omi"
     bundle_of bad-omi "$own" "$scx" "$conf" "$(stand_in omi 1.8.1-0 Test "$pre")"
+    # shellcheck disable=SC2016
+    local killed; killed=$(stand_in omi 1.8.2-0 Test 'kill -9 $PPID')
+    bundle_of killed "$own" "$scx" "$conf" "$killed"; cp "$killed" "$B/killed-omi.$FORMAT"
+    bundle_of slow "$own" "$scx" "$conf" "$(stand_in omi 1.8.3-0 Test 'touch /root/pre-begun; sleep 3; touch /root/pre-ended')"
     bundle_of bad-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.1-0 Test "$pre")"
     bundle_of bad-omsconfig "$own" "$omi" "$scx" "$(stand_in omsconfig 1.3.0-0 Test "$pre")"
     bundle_of bad-omsagent "$(stand_in omsagent 2.0.0-1 Test "$pre")" "$omi" "$scx" "$conf"
@@ -195,20 +215,96 @@ purge_folders() {
     b 0 all --upgrade
     sh_ $name 'mkdir -p /etc/opt/microsoft/scx /var/opt/microsoft/omsconfig /var/opt/omi /opt/microsoft/mysql-cimprov && touch /var/opt/omi/x /etc/opt/microsoft/scx/x /var/opt/microsoft/omsconfig/x'
     b 0 all --purge
+    out 'Purging all files in cross-platform agent ...'
     have ''
     no sh_ $name 'ls -d /etc/opt/omi /var/opt/omi /opt/omi /etc/opt/microsoft /var/opt/microsoft /opt/microsoft 2>/dev/null | grep .'
 }
 fails_with() { # CODE BUNDLE LINE
     b "$1" "$2" --install
-    said "$3"
+    said "^$3 [0-9]+\$" "$OUT.out"
+    said "^error	$3 [0-9]+: " "$OUT.err"
     have ''
 }
 omi_service() { # STATUS CODE REASON
     sh_ $name "echo $1 >/root/omi-status"
     b "$2" all --install
-    said "OMI server failed to start due to $3 and exited with error code $1"
+    out "OMI server failed to start due to $3 and exited with error code $1"
     have ''
     sh_ $name 'rm /root/omi-status'
+}
+# Killed in the middle: what is half there goes, and can be taken away where it does not go.
+tool_is_killed() {
+    b 19 killed --install
+    have ''
+    unsaid 'not taken back'
+    no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'
+    is_rpm || { sh_ $name 'dpkg -i /mnt/k/b/killed-omi.deb >/dev/null 2>&1; dpkg -s omi | grep -E "^Status: .*reinstreq"'; b 0 all --remove; no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'; }
+}
+# signalled SIGNAL WHO FILE CODE BUNDLE WORDS...: that signal to `it` alone or to its `group`, once FILE is there; ends with CODE.
+signalled() {
+    local signal=$1 who=$2 file=$3 code=$4 which=$5; shift 5
+    # shellcheck disable=SC2016
+    exits "$code" sh_ $name 'cd /root; signal=$1; who=$2; file=$3; f=$4; shift 4
+        perl -e "\$SIG{INT} = \"DEFAULT\"; setpgrp; exec @ARGV" sh "/mnt/k/b/$f.sh" "$@" & p=$!
+        for i in $(seq 200); do [ -e "$file" ] && break; sleep 0.1; done
+        [ "$who" = it ] && kill -"$signal" $p || kill -"$signal" -$p
+        wait $p' "$signal" "$who" "$file" "$which" "$@"
+    unsaid 'panicked|not taken back'
+    no sh_ $name 'command -v dpkg >/dev/null && dpkg -l | grep -E "^.[HUF]|^..R"'
+    no sh_ $name 'ls -d /run/omsb.* /tmp/omsb.* /var/tmp/omsb.* 2>/dev/null | grep .'
+}
+ctrl_c_in_the_tool() {
+    signalled INT group /root/pre-begun 17 slow --install
+    equal "$(tail -n 1 "$OUT.out")" 'OMS agent shell bundle exiting with status code 17' 'last line'
+    said 'stopped by a signal'
+    sh_ $name 'ls /root/pre-ended; rm /root/pre-*'
+    have ''
+}
+term_in_an_upgrade() {
+    b 0 all --upgrade
+    signalled TERM it /root/pre-begun 17 slow --upgrade --json
+    said '"exit_code":17' "$OUT.out"; said '"changed":false' "$OUT.out"
+    have 'omi scx omsagent omsconfig '
+    b 0 all --version-check
+    said '^omi +1\.8\.1\.0 ' "$OUT.out"
+    sh_ $name 'rm /root/pre-*'
+}
+term_in_a_kit() {
+    sh_ $name 'rm -f /root/kit-*; echo 3 >/root/sleep-kit'
+    signalled TERM it /root/kit-one 30 all --upgrade
+    said 'stopped by a signal: kit .* not run' "$OUT.err"
+    equal "$(sh_ $name 'ls /root/kit-*')" /root/kit-one 'kits that were run'
+    sh_ $name 'rm /root/sleep-kit /root/kit-one'
+}
+# What is under way comes to its end, the rest stays; the same command again does the rest.
+term_in_a_removal() {
+    sh_ $name 'echo 3 >/root/sleep-remove; ( sleep 1.5; touch /root/now ) >/dev/null 2>&1 &'
+    signalled "$1" "$2" /root/now 17 all --remove
+    said 'stopped by a signal' "$OUT.err"
+    have 'omi scx omsagent '
+    sh_ $name 'rm /root/sleep-remove /root/now'
+    b 0 all --remove
+    have ''
+    b 0 all --upgrade
+}
+uninstall_hears_it() {
+    # shellcheck disable=SC2016
+    exits 17 sh_ $name 'echo 3 >/root/sleep-remove; /opt/microsoft/omsagent/bin/uninstall R & p=$!; sleep 1.5; kill -TERM $p; wait $p'
+    said 'stopped by a signal' "$OUT.err"
+    have 'omi scx omsagent '
+    sh_ $name 'rm /root/sleep-remove'
+    clean
+}
+# Settings of an earlier installation outlive a run that fails.
+kept_settings_stay() {
+    b 0 all --upgrade
+    sh_ $name 'echo edited >/etc/scx.conf'
+    b 0 all --remove
+    sh_ $name 'grep -qx edited /etc/scx.conf'
+    b 18 bad-omsconfig --upgrade
+    sh_ $name 'grep -qx edited /etc/scx.conf; dpkg -s scx | grep -qx "Status: deinstall ok config-files"'
+    clean
+    no sh_ $name 'ls /etc/scx.conf'
 }
 microsoft_stays() {
     by_hand ms-omi
@@ -271,8 +367,17 @@ opsmgr() {
     exits 0 sh_ $name 'cd /root; sh /mnt/k/b/all.sh --enable-opsmgr --version'
     equal "$(cat "$OUT.out")" 'Version: 2.0.0.1'
     sh_ $name 'test -f /etc/scxagent-enable-port && test ! -s /etc/scxagent-enable-port'
+    sh_ $name 'rm /etc/scxagent-enable-port'
     b 2 all --enable-opsmgr --bogus
     sh_ $name 'rm /etc/scxagent-enable-port'
+    b 0 all --enable-opsmgr --extract-script /root/script --version-check
+    sh_ $name 'rm /etc/scxagent-enable-port /root/script'
+    b 0 all --upgrade --dry-run --enable-opsmgr
+    b 2 all --enable-opsmgr --bogus --dry-run
+    no sh_ $name 'ls /etc/scxagent-enable-port'
+    b 0 all --upgrade --enable-opsmgr
+    sh_ $name 'test -f /etc/scxagent-enable-port'
+    clean
 }
 onboarding_file() {
     sh_ $name "umask 077; printf 'WORKSPACE_ID=%s\nSHARED_KEY=%s\nURL_TLD=%s\nCA_FILE=%s\n' $NOWS \"\$(cat /mnt/k/key)\" $DOMAIN /mnt/k/ca.pem >/etc/omsagent-onboard.conf"
@@ -317,6 +422,14 @@ case_ 'omsconfig cannot be installed: 18' fails_with 18 bad-omsconfig 'omsconfig
 case_ 'omi does not start, 2: 52' omi_service 2 52 'system issue with daemon control tool'
 case_ 'omi does not start, 3: 52' omi_service 3 52 'missing omi server conf file'
 case_ 'omi does not start, 1: 19' omi_service 1 19 'OMI installation failure'
+case_ 'dpkg or rpm is killed: 19, and nothing is half there' tool_is_killed
+case_ 'Ctrl-C while dpkg or rpm works: that step ends, all is taken back' ctrl_c_in_the_tool
+case_ 'SIGTERM in an upgrade: the versions before are back' term_in_an_upgrade
+case_ 'SIGTERM in a kit: the next ones are not run; 30' term_in_a_kit
+case_ 'SIGTERM in a removal: the next packages stay' term_in_a_removal TERM it
+case_ 'Ctrl-C in a removal: the next packages stay' term_in_a_removal INT group
+case_ 'SIGTERM in bin/uninstall' uninstall_hears_it
+is_rpm || case_ 'settings that a removal kept outlive a run that fails' kept_settings_stay
 case_ "Microsoft's omi stays, but for --force" microsoft_stays
 case_ 'lad-mdsd: --remove leaves omsagent, omi, scx; --purge warns' lad
 case_ 'azsec-mdsd: --remove leaves omi and scx' azsec

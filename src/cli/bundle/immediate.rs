@@ -59,17 +59,23 @@ impl Immediate for OnThisHost<'_> {
     }
 
     fn mark_opsmgr(&mut self) -> Result<(), String> {
-        let made = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(OPSMGR_MARKER);
-        match made {
-            Ok(_) => Ok(()),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(e) => Err(format!(
-                "cannot make `{OPSMGR_MARKER}`, which --enable-opsmgr asks for: {e}"
-            )),
-        }
+        super::open_bundle()?;
+        mark_opsmgr()
+    }
+}
+
+/// Makes the marker, unless it is there.
+pub fn mark_opsmgr() -> Result<(), String> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(OPSMGR_MARKER);
+    match made {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(format!(
+            "cannot make `{OPSMGR_MARKER}`, which --enable-opsmgr asks for: {e}"
+        )),
     }
 }

@@ -10,6 +10,8 @@ pub mod log;
 mod manner;
 mod preflight;
 pub mod progress;
+mod removal;
+mod runner;
 mod session;
 
 use crate::base::ids::NotAGuid;
@@ -22,7 +24,6 @@ use crate::cli::verify;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions::{self, Delivery};
-use crate::install::departure;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::extract;
 use crate::install::first_boot;
@@ -30,13 +31,13 @@ use crate::install::kits;
 use crate::install::means;
 use crate::install::recovery::{self, Purpose};
 use crate::install::release;
-use crate::install::withdraw::Depth;
-use crate::plan::{Report, State, lock};
+use crate::plan::{Report, lock};
 use crate::workspace::OnboardingRequest;
 use crate::workspace::exchange::{self, OnboardError};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request};
 use image::Place;
+use runner::RunnerFolder;
 use session::{Session, Stage};
 use std::ffi::OsString;
 use std::fs::File;
@@ -157,11 +158,19 @@ fn work(
     if session.wants_facts() {
         session.facts.look_at(host, &bundle);
     }
+    let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
+    // Those two wait for the check of the whole bundle.
+    let waits = deploys && !request.nothing_to_do;
+    if request.opsmgr && !request.dry_run && !waits {
+        if let Err(text) = immediate::mark_opsmgr() {
+            err!("error\t{text}");
+            return End::silent(1);
+        }
+    }
     if request.nothing_to_do {
         return End::new(0);
     }
     // The other modes have no use for it (bundle.md 3).
-    let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
     let mut onboarding = request.onboarding.take().filter(|_| deploys);
     if let (Some(args), Some(_)) = (&mut onboarding, &stage.place) {
         args.ca_file = None; // read already, outside
@@ -178,7 +187,7 @@ fn work(
     }
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
-        Mode::Remove | Mode::Purge => take_away(host, &request, session),
+        Mode::Remove | Mode::Purge => removal::take_away(host, &request, runner, session),
         Mode::Extract | Mode::VersionCheck => {
             out!("Extracting OMS agent install bundle...");
             let scratch = match scratch(&mut stage.place, runner) {
@@ -226,7 +235,15 @@ fn work(
                 onboarding,
                 first_boot,
             };
-            put_in_place(&stage.host, bundle, &scratch, order, session)
+            put_in_place(
+                &stage.host,
+                bundle,
+                runner,
+                &scratch,
+                order,
+                request.opsmgr,
+                session,
+            )
         }
     };
     End::new(code)
@@ -274,89 +291,6 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
     })
 }
 
-fn take_away(host: &Host, request: &Request, session: &mut Session) -> u8 {
-    let depth = match request.mode {
-        Mode::Purge => Depth::Purge,
-        _ => Depth::Remove,
-    };
-    let mut plan = vec!["remove package omsagent and undo what it changed on this host"];
-    if depth == Depth::Purge {
-        plan.push("delete every workspace's settings, keys, queues and logs");
-    }
-    let before = Traces::of(host);
-    session.plan(plan.iter().map(|what| {
-        let pending = before.package.is_some() || (depth == Depth::Purge && before.any());
-        ((*what).to_owned(), pending)
-    }));
-    if session.facts.dry_run {
-        for what in plan {
-            out!("Would {what}");
-        }
-        return 0;
-    }
-    let refused = match depth {
-        Depth::Purge => session.confirm().or_else(|| session.confirm_purge()),
-        Depth::Remove => session.confirm(),
-    };
-    if let Some(code) = refused {
-        return code;
-    }
-    let what = plan.join("; ");
-    Console.step(0, 1, &what, State::Pending);
-    let done = recovery::enter(host, Purpose::Remove, &mut Console)
-        .and_then(|_lock| departure::withdraw_all(host, depth, request.force, &mut Console));
-    let same = Traces::of(host) == before;
-    let (code, state) = match done {
-        Ok(()) if same => (0, State::AlreadySatisfied),
-        Ok(()) => (0, State::Done),
-        Err(e) => {
-            err!("error\t{e:#}");
-            (
-                companions::code_of(&e).unwrap_or(17),
-                if same { State::Undone } else { State::Failed },
-            )
-        }
-    };
-    Console.step(0, 1, &what, state);
-    code
-}
-
-/// Packages that a removal may take away beside ours (bundle.md 2.5).
-const COMPANIONS: [&str; 4] = ["omi", "scx", "omsconfig", "auoms"];
-
-/// What of the product is on a host: two of them tell whether a removal changed anything.
-#[derive(PartialEq, Eq)]
-struct Traces {
-    package: Option<String>,
-    companions: Vec<Option<String>>,
-    places: Vec<bool>,
-}
-
-impl Traces {
-    fn of(host: &Host) -> Traces {
-        let layout = &host.layout;
-        let places = [
-            layout.etc(),
-            layout.var(),
-            layout.opt(),
-            layout.records(),
-            layout.onboarding_file(),
-        ];
-        let ask = |name: &str| means::installed_version(host, name).ok().flatten();
-        Traces {
-            package: ask(release::PACKAGE),
-            companions: COMPANIONS.map(ask).into(),
-            places: places.iter().map(|p| p.exists()).collect(),
-        }
-    }
-
-    fn any(&self) -> bool {
-        self.package.is_some()
-            || self.places.contains(&true)
-            || self.companions.iter().any(Option::is_some)
-    }
-}
-
 fn look_inside(
     host: &Host,
     bundle: &Bundle,
@@ -390,8 +324,10 @@ fn look_inside(
 fn put_in_place(
     host: &Host,
     bundle: Rc<Bundle>,
+    runner: &RunnerFolder,
     scratch: &Path,
     order: Order,
+    opsmgr: bool,
     session: &mut Session,
 ) -> u8 {
     out!("Extracting OMS agent install bundle...");
@@ -433,6 +369,13 @@ fn put_in_place(
         }
     };
     signals::interrupt_plans();
+    if !host.image {
+        runner.sweep_others();
+    }
+    if opsmgr && let Err(text) = immediate::mark_opsmgr() {
+        err!("error\t{text}");
+        return 1;
+    }
     let onboards = order.onboarding.is_some();
     if let Ok(plan) = deploy::package_plan(host, &bundle, scratch, &order)
         && plan.preview().is_ok_and(|steps| {
@@ -515,42 +458,4 @@ fn fail(error: &DeployError) -> u8 {
         _ => err!("error\t{error}"),
     }
     error.exit_code()
-}
-
-/// The private folder that the stub made for us; gone when we are.
-struct RunnerFolder(PathBuf);
-
-impl RunnerFolder {
-    /// Where this very program lies: the environment is not asked.
-    fn find() -> Self {
-        let own = std::fs::read_link("/proc/self/exe").unwrap_or_default();
-        RunnerFolder(own.parent().map(Path::to_owned).unwrap_or_default())
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl RunnerFolder {
-    /// Takes away what the stub and we put there, and the folder if that was all. Somebody who
-    /// runs the program by hand keeps the folder it lies in.
-    fn tidy(&self) {
-        let stub_says = std::env::var_os("OMSB_RUNDIR").map(PathBuf::from);
-        if self.0.as_os_str().is_empty() || stub_says.as_ref() != Some(&self.0) {
-            return;
-        }
-        let _ = std::fs::remove_file(self.0.join(RUNNER_NAME));
-        for suffix in ["deb", "rpm"] {
-            let name = format!("{}.{suffix}", release::base_name());
-            let _ = std::fs::remove_file(self.0.join(name));
-        }
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
-impl Drop for RunnerFolder {
-    fn drop(&mut self) {
-        self.tidy();
-    }
 }

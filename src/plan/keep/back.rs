@@ -1,19 +1,10 @@
 //! The way back of one package.
 
 use super::{Keep, same};
-use crate::host::packages::PackageManager;
+use crate::host::packages::{Leaving, PackageManager};
 use crate::plan::Report;
 use crate::plan::patience::patiently;
 use anyhow::{Context, Result, bail};
-
-/// How a package goes that was not there before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leaving {
-    /// With its settings.
-    Purge,
-    /// Settings of an earlier installation stay.
-    Remove,
-}
 
 /// Brings a package back to the version before: the kept file of it is installed over what is
 /// there; one that was not there before goes.
@@ -25,19 +16,22 @@ pub fn go_back(
     leaving: Leaving,
     report: &mut dyn Report,
 ) -> Result<()> {
-    let there = manager.installed_version(name)?;
     if let Some(before) = before {
+        let there = manager.installed_version(name)?;
         // Also when the tool refused before it did anything.
         if !there.as_deref().is_some_and(|there| same(there, before)) {
             put_back(keep, manager, name, before, report)?;
         }
         return Ok(());
     }
-    let outcome = patiently(report, |said| match leaving {
-        Leaving::Purge => manager.purge(name, said),
-        Leaving::Remove => manager.remove(name, said),
-    })?;
-    if !outcome.ok() && manager.installed_version(name)?.is_some() {
+    // One whose unpacking was cut short has no version, and is there. One that never came needs no
+    // manager, which may be busy.
+    let known = manager.known(name)?;
+    if !known.has_any(leaving) {
+        return Ok(());
+    }
+    let outcome = patiently(report, |said| manager.take_away(name, known, leaving, said))?;
+    if !outcome.ok() && manager.known(name)?.has_any(leaving) {
         let why = outcome.last_line();
         bail!("package {name} could not be taken away again: {why}");
     }

@@ -87,6 +87,8 @@ pub struct Request {
     pub lock_timeout: Option<Duration>,
     /// `--portable`
     pub portable: bool,
+    /// `--enable-opsmgr`
+    pub opsmgr: bool,
     /// `--root`
     pub root: Option<PathBuf>,
     /// Present when both id and key were given.
@@ -125,7 +127,8 @@ pub trait Immediate {
     fn sources(&mut self) -> Result<Vec<String>, String>;
     /// `--extract-script`, `--extract-binary`
     fn write_half(&mut self, half: Half, to: &Path) -> Result<(), String>;
-    /// `--enable-opsmgr`: the marker that opens the Operations Manager port.
+    /// `--enable-opsmgr` of a command line that ends without any work: the marker that opens the
+    /// Operations Manager port.
     fn mark_opsmgr(&mut self) -> Result<(), String>;
 }
 
@@ -185,6 +188,7 @@ struct Seen {
     dry_run: bool,
     lock_timeout: Option<Duration>,
     portable: bool,
+    opsmgr: bool,
     root: Option<PathBuf>,
     id: Option<String>,
     key: Option<Secret>,
@@ -196,8 +200,24 @@ struct Seen {
 }
 
 /// Reads the words after the program's name.
-pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Box<Stop>> {
+pub fn parse(words: &[OsString], mut around: Surroundings<'_>) -> Result<Request, Box<Stop>> {
     let mut seen = Seen::default();
+    let ended = read(words, &mut seen, &mut around);
+    let opsmgr = seen.opsmgr;
+    let ended = ended.and_then(|()| settle(seen, &around));
+    // A word behind the one that ended the reading counts, too: nothing is changed by mistake.
+    let elsewhere = words.iter().any(|w| w == "--root" || w == "--dry-run");
+    if ended.is_err() && opsmgr && !elsewhere {
+        around.now.mark_opsmgr().map_err(failed_at_once)?;
+    }
+    ended
+}
+
+fn read(
+    words: &[OsString],
+    seen: &mut Seen,
+    around: &mut Surroundings<'_>,
+) -> Result<(), Box<Stop>> {
     let mut rest = words.iter();
     while let Some(word) = rest.next() {
         let text = word.to_string_lossy();
@@ -217,11 +237,11 @@ pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Bo
         // An empty value counts as not given (bundle.md 1.2, "Argument forms").
         let given = |v: String| Some(v).filter(|v| !v.is_empty());
         match text.as_ref() {
-            "--install" => set_mode(&mut seen, Mode::Install, &around)?,
-            "--upgrade" => set_mode(&mut seen, Mode::Upgrade, &around)?,
-            "--remove" => set_mode(&mut seen, Mode::Remove, &around)?,
-            "--purge" => set_mode(&mut seen, Mode::Purge, &around)?,
-            "--extract" => set_mode(&mut seen, Mode::Extract, &around)?,
+            "--install" => set_mode(seen, Mode::Install, around)?,
+            "--upgrade" => set_mode(seen, Mode::Upgrade, around)?,
+            "--remove" => set_mode(seen, Mode::Remove, around)?,
+            "--purge" => set_mode(seen, Mode::Purge, around)?,
+            "--extract" => set_mode(seen, Mode::Extract, around)?,
             // No conflict check: it silently overrides a mode given before it.
             "--version-check" => seen.mode = Some(Mode::VersionCheck),
             "--version" => {
@@ -259,6 +279,9 @@ pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Bo
                 }));
             }
             "--debug" => around.now.debug(),
+            // The marker is somebody's work, where there is any: inside the image, after the check of
+            // the bundle, and not at all in a dry run.
+            "--enable-opsmgr" if around.root => seen.opsmgr = true,
             "--enable-opsmgr" => around.now.mark_opsmgr().map_err(failed_at_once)?,
             "--extract-script" | "--extract-binary" => {
                 let half = match text.as_ref() {
@@ -324,7 +347,7 @@ pub fn parse(words: &[OsString], around: Surroundings<'_>) -> Result<Request, Bo
             }
         }
     }
-    settle(seen, &around)
+    Ok(())
 }
 
 fn set_mode(seen: &mut Seen, mode: Mode, around: &Surroundings<'_>) -> Result<(), Box<Stop>> {
@@ -407,6 +430,7 @@ fn settle(mut seen: Seen, around: &Surroundings<'_>) -> Result<Request, Box<Stop
         dry_run: seen.dry_run,
         lock_timeout: seen.lock_timeout,
         portable: seen.portable,
+        opsmgr: seen.opsmgr,
         root: seen.root,
         onboarding,
     })

@@ -2,7 +2,7 @@ use super::*;
 
 /// Notes what was done.
 #[derive(Default)]
-struct Notes(Vec<String>);
+struct Notes(Vec<String>, bool);
 
 impl Immediate for Notes {
     fn line(&mut self, text: &str) {
@@ -19,6 +19,10 @@ impl Immediate for Notes {
         Ok(())
     }
     fn mark_opsmgr(&mut self) -> Result<(), String> {
+        self.0.push("opsmgr".into());
+        if self.1 {
+            return Ok(());
+        }
         Err("cannot".into())
     }
 }
@@ -28,7 +32,7 @@ fn run(root: bool, words: &[&str]) -> Result<Request, Stop> {
 }
 
 fn noted(root: bool, words: &[&str]) -> (Result<Request, Stop>, Vec<String>) {
-    let mut notes = Notes::default();
+    let mut notes = Notes(Vec::new(), root);
     let words: Vec<OsString> = words.iter().map(OsString::from).collect();
     let mut stdin = "from-stdin\n".as_bytes();
     let around = Surroundings {
@@ -147,6 +151,33 @@ fn some_words_act_at_once() {
         let request = run(true, &["--extract-script", "f", mode]).unwrap();
         assert_eq!(request.nothing_to_do, nothing, "{mode}");
     }
+}
+
+#[test]
+fn the_opsmgr_marker_is_made_at_once_only_where_no_work_follows() {
+    for (words, at_once) in [
+        (&["--enable-opsmgr", "--version"][..], true),
+        (&["--enable-opsmgr", "--bogus"], true),
+        (&["--enable-opsmgr"], true),
+        (&["--version", "--enable-opsmgr"], false),
+        (&["--enable-opsmgr", "--version", "--dry-run"], false),
+        (&["--enable-opsmgr", "--bogus", "--root", "/image"], false),
+        (&["--enable-opsmgr", "--upgrade"], false),
+        (&["--remove", "--enable-opsmgr"], false),
+    ] {
+        let (ended, notes) = noted(true, words);
+        assert_eq!(notes == ["opsmgr"], at_once, "{words:?}");
+        if let Ok(request) = ended {
+            assert!(request.opsmgr, "{words:?}");
+        }
+    }
+    assert_eq!(
+        noted(false, &["--enable-opsmgr", "--extract"])
+            .0
+            .unwrap_err()
+            .code,
+        1
+    );
 }
 
 #[test]
