@@ -4,6 +4,7 @@
 //! reads them back and posts them; the main thread keeps time (heartbeats, syncing, watchdog) and
 //! signals. See `docs/agent.md`.
 
+pub mod catalogue;
 pub mod config;
 pub mod figures;
 pub mod heartbeat;
