@@ -11,6 +11,7 @@ pub mod pseudo;
 pub mod refresh;
 pub mod removal;
 pub mod service;
+pub mod socket;
 pub mod templates;
 
 use crate::base::ids::{WorkspaceId, WorkspaceName};

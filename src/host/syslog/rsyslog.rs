@@ -5,6 +5,7 @@
 //! only; what belongs to it is the run of `@127.0.0.1:<port>` lines right below.
 
 use super::selection::{Facility, Selection, Transport};
+use super::target::Target;
 use crate::base::ids::WorkspaceName;
 use crate::host::blocks::{self, Marks, bare, lines};
 use crate::host::template;
@@ -30,8 +31,9 @@ pub(super) fn put(text: &[u8], id: &WorkspaceName, rules: &str) -> Vec<u8> {
     marks(id).put_over(text, &stanzas(text, Some(id)), rules)
 }
 
-/// The rules that forward a selection to `port`.
-pub(super) fn rules(port: u16, selection: &Selection) -> String {
+/// The rules that forward a selection.
+pub(super) fn rules(to: &Target, selection: &Selection) -> String {
+    let port = to.port;
     match (selection.facilities.as_slice(), selection.transport) {
         ([], _) => format!("# Rules that others write below forward to 127.0.0.1:{port}.\n"),
         (facilities, Transport::Udp) => facilities
@@ -39,6 +41,7 @@ pub(super) fn rules(port: u16, selection: &Selection) -> String {
             .map(|f| datagrams(*f, selection, port))
             .collect(),
         (facilities, Transport::Tcp) => stream(facilities, selection, port),
+        (facilities, Transport::Unix) => socket(facilities, selection, &to.socket),
     }
 }
 
@@ -58,6 +61,11 @@ pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> Strin
                 forwards = true;
                 line.truncate(line.len() - old.to_string().len());
                 line.push_str(&port.to_string());
+            } else if let Some(digits) = action_port(&line) {
+                forwards = true;
+                line.replace_range(digits, &port.to_string());
+            } else if to_socket(&line) {
+                forwards = true;
             }
             if line.is_empty() || !kept.contains(&line) {
                 kept.push(line);
@@ -101,6 +109,19 @@ fn stream(facilities: &[Facility], selection: &Selection, port: u16) -> String {
             ("%FACILITIES%", &names.join(",")),
             ("%SEVERITY%", selection.severity.name()),
             ("%PORT%", &port.to_string()),
+        ],
+    )
+}
+
+/// The module knows the old form only, up to version 8.2512.
+fn socket(facilities: &[Facility], selection: &Selection, socket: &str) -> String {
+    let names: Vec<&str> = facilities.iter().map(|f| f.name()).collect();
+    template::fill(
+        include_str!("../../../templates/host/rsyslog-unix.conf"),
+        &[
+            ("%FACILITIES%", &names.join(",")),
+            ("%SEVERITY%", selection.severity.name()),
+            ("%SOCKET%", socket),
         ],
     )
 }
@@ -192,4 +213,20 @@ fn forwarded_to(line: &[u8]) -> Option<u16> {
         return None;
     }
     action.strip_prefix("@127.0.0.1:")?.parse().ok()
+}
+
+/// Where the port stands in a rule whose action is `omfwd` to 127.0.0.1.
+fn action_port(line: &str) -> Option<Range<usize>> {
+    let is_rule = !line.trim_start().starts_with('#')
+        && line.contains("type=\"omfwd\"")
+        && line.contains("target=\"127.0.0.1\"");
+    let begin = line.find(" port=\"").filter(|_| is_rule)? + " port=\"".len();
+    let digits = line[begin..].find('"')?;
+    let end = begin + digits;
+    (digits > 0 && line[begin..end].bytes().all(|b| b.is_ascii_digit())).then_some(begin..end)
+}
+
+/// A rule whose action is the socket that an earlier line names.
+fn to_socket(line: &str) -> bool {
+    !line.trim_start().starts_with('#') && line.contains(":omuxsock:")
 }
