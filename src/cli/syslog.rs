@@ -84,7 +84,7 @@ fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     out!("Configuring {} for OMS logging", daemon.name());
     let selection = forwarding::selection(&host.layout, &id)?;
     if selection.transport == Transport::Unix && socket::open(&host.layout, &id)?.made() {
-        restart_agent(host, &id)?;
+        restart_agent(host, &id);
     }
     if syslog::configure(host, &id, port, &selection)?.made() {
         restart(host, daemon)?;
@@ -149,6 +149,13 @@ fn transport(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
         !selection.facilities.is_empty(),
         "nothing is forwarded to workspace {id}: choose messages first, with select"
     );
+    let there = port.or_else(|| port::configured(&host.layout, &id));
+    ensure!(
+        syslog::are_ours(host, &id, there.unwrap_or(port::FIRST), &selection)?,
+        "somebody changed the rules of workspace {id}, and they stay as they are; \
+         `configure_syslog.sh select {id} {}` puts ours in their place",
+        selection
+    );
     // The default is kept as what it is.
     let chosen = Some(selection).filter(|s| *s != Selection::default());
     apply(host, daemon, &id, port, chosen)
@@ -177,12 +184,12 @@ fn apply(
         false => Change::AlreadyThere,
     };
     if agent.made() {
-        restart_agent(host, id)?;
+        restart_agent(host, id);
     }
     let changed = match syslog::configure(host, id, port, &selection) {
         Err(error) if agent.made() => {
             let _ = socket::close(&host.layout, id)?;
-            restart_agent(host, id)?;
+            restart_agent(host, id);
             return Err(error.into());
         }
         changed => changed?,
@@ -193,17 +200,19 @@ fn apply(
         restart(host, daemon)?;
     }
     if !by_socket && socket::close(&host.layout, id).is_ok_and(Change::made) {
-        restart_agent(host, id)?;
+        restart_agent(host, id);
     }
     Ok(())
 }
 
 /// omsagent.conf and its fragments are read at the start.
-fn restart_agent(host: &Host, id: &WorkspaceName) -> Result<()> {
-    if workspace::is_active(host, id) {
-        let _ = services::restart(host, &unit::name(id))?;
+fn restart_agent(host: &Host, id: &WorkspaceName) {
+    if !workspace::is_active(host, id) {
+        return;
     }
-    Ok(())
+    if let Err(error) = services::restart(host, &unit::name(id)) {
+        err!("warning\tthe agent of {id} listens as before until it is started again: {error}");
+    }
 }
 
 fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {

@@ -284,6 +284,14 @@ three_ways() {
     row 1 err 'is no transport' configure_syslog.sh transport quic "$WS"
     row 1 err 'needs' configure_syslog.sh transport
     row 1 err 'does not exist' configure_syslog.sh transport tcp 99999999-2222-3333-4444-555555555555
+    # Rules that somebody changed stay.
+    case $ROOT in
+        *syslog-ng*) ;;
+        *) sh_ $name "sed -i 's/^auth.warning/auth.info/' $f"; before=$(sh_ $name "sha256sum <$f")
+            row 1 err 'somebody changed the rules' configure_syslog.sh transport tcp "$WS"
+            equal "$(sh_ $name "sha256sum <$f")" "$before" "$f with somebody's rules"
+            sh_ $name "sed -i 's/^auth.info/auth.warning/' $f";;
+    esac
     # Lines of others, in our file too, are theirs.
     sh_ $name "echo '# of another product' >>$f"
     before=$(sh_ $name "sha256sum <$f"); mine=$(sh_ $name "sha256sum <$conf")

@@ -24,7 +24,7 @@ const NO_PORT: Verdict = Verdict::Ignored("nothing listens for it in this versio
 const NO_COUNTERS: Verdict = Verdict::Ignored("counters are not collected in this version");
 
 const ITEM_KEYS: &str = "items have the keys of the Syslog table, no others";
-const BY_ITSELF: &str = "each message is recognised by itself";
+const BY_ITSELF: &str = "the message, which tells its form by itself";
 
 const FILES: &[Param] = &[
     Param::honoured("omsadmin_conf_path", Takes::Path).or(super::outputs::CONF),

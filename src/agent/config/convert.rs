@@ -42,7 +42,7 @@ impl Writer<'_> {
     }
 
     fn kept(&self, element: &Element, plugin: &'static Plugin, text: &mut String) {
-        let _ = writeln!(text, "# {}", element.place);
+        let _ = writeln!(text, "# {}", one_line(&element.place.to_string()));
         opening(element, text);
         let _ = writeln!(text, "  type {}", plugin.name);
         for (n, param) in element.params.iter().enumerate() {
@@ -87,7 +87,7 @@ impl Writer<'_> {
         indent: &str,
         text: &mut String,
     ) {
-        let _ = write!(text, "{indent}# {}", element.place);
+        let _ = write!(text, "{indent}# {}", one_line(&element.place.to_string()));
         self.reason(
             &element.place,
             |e| !matches!(e.directive, super::Directive::Param { .. }),
@@ -109,7 +109,11 @@ impl Writer<'_> {
     ) {
         for param in &element.params {
             let value = shown(plugin.and_then(|p| p.param(&param.key)), param);
-            let _ = writeln!(text, "{indent}#   {} {}", param.key, one_line(&value));
+            let _ = writeln!(
+                text,
+                "{indent}#   {}",
+                one_line(&format!("{} {value}", param.key))
+            );
         }
         for child in &element.children {
             let blank = if child.arg.is_empty() { "" } else { " " };
@@ -128,7 +132,11 @@ impl Writer<'_> {
         text: &mut String,
     ) {
         let value = shown(plugin.and_then(|p| p.param(&param.key)), param);
-        let _ = write!(text, "{indent}# {} {}", param.key, one_line(&value));
+        let _ = write!(
+            text,
+            "{indent}# {}",
+            one_line(&format!("{} {value}", param.key))
+        );
         let is = |e: &Entry| match &e.directive {
             super::Directive::Param { key, .. } => *key == param.key,
             _ => false,

@@ -103,7 +103,7 @@ fn the_report_for_people() {
         "    1  <source> syslog ",
         "    3    port 25224 ",
         "honoured\n",
-        "    5    colour red                                 unknown: is not known here",
+        "    5    colour red                                   unknown: is not known here",
         "   10  <match oms.**> out_oms",
         "replaced: a thread of its own",
         "1 replaced, 1 unknown: the agent runs, and not all of this has an effect",

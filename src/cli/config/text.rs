@@ -22,7 +22,7 @@ pub fn of_report(report: &Report, quiet: bool) -> String {
             let _ = writeln!(text, "{name}");
         }
         let number = line.line.map(|n| n.to_string()).unwrap_or_default();
-        let directive = directive(line);
+        let directive = one_line(&directive(line));
         let reason = line.reason.as_deref().map(|r| format!(": {r}"));
         let _ = writeln!(
             text,
@@ -65,6 +65,11 @@ fn directive(line: &Line) -> String {
             }
         }
     }
+}
+
+/// A value may span lines.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }
 
 /// What the agent runs with.
@@ -141,7 +146,7 @@ fn heading(title: &str, part: &Part, text: &mut String) {
             name, value, at, ..
         } = value;
         let from = at.as_deref().unwrap_or("default");
-        let value = value.as_deref().unwrap_or("-");
+        let value = one_line(value.as_deref().unwrap_or("-"));
         let _ = writeln!(text, "  {name:<24} {value:<24} {from}");
     }
 }

@@ -163,6 +163,32 @@ pub fn would_change(
     Ok(edits.filter(Edit::is_needed).map(|e| e.path).collect())
 }
 
+/// Are the workspace's rules, if it has any, those of the selection, by whichever transport? What
+/// somebody wrote in their place is not.
+pub fn are_ours(
+    host: &Host,
+    id: &WorkspaceName,
+    port: u16,
+    selection: &Selection,
+) -> Result<bool, SyslogError> {
+    for transport in Transport::ALL {
+        let selection = &Selection {
+            transport,
+            ..selection.clone()
+        };
+        let texts = |rules| -> Result<Vec<Option<Vec<u8>>>, SyslogError> {
+            Ok(edits(host, id, port, rules)?
+                .into_iter()
+                .map(|e| e.new)
+                .collect())
+        };
+        if texts(Rules::Kept { or: selection })? == texts(Rules::Exactly(selection))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Which rules a workspace shall have.
 #[derive(Clone, Copy)]
 enum Rules<'a> {
@@ -216,16 +242,37 @@ fn edits(
             ours.change(|text| rsyslog::put(text, id, &rules));
             // From a time when there was no such folder: messages would be sent twice.
             main.change(|text| rsyslog::take_out(text, id));
+            load_once(host, [&mut ours, &mut main])?;
             vec![ours, main]
         }
         Some(SyslogDaemon::OldRsyslog) => {
             let mut edit = Edit::of(host.layout.path(RSYSLOG_CONF), Whose::Theirs)?;
             let rules = rsyslog_rules(&[&edit], id, to, rules);
             edit.change(|text| rsyslog::put(text, id, &rules));
+            load_once(host, [&mut edit])?;
             vec![edit]
         }
         Some(SyslogDaemon::SyslogNg) => configure_syslog_ng(host, id, to, rules)?,
     })
+}
+
+/// Sees to it that rsyslog's module for sockets is loaded once where a stanza of ours needs it.
+fn load_once<'e>(host: &Host, edits: impl IntoIterator<Item = &'e mut Edit>) -> anyhow::Result<()> {
+    let main = host.layout.path(RSYSLOG_CONF);
+    let entries = std::fs::read_dir(host.layout.path(RSYSLOG_D))
+        .into_iter()
+        .flatten();
+    let found = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let drop_ins = found.filter(|path| path.extension().is_some_and(|e| e == "conf"));
+    let mut elsewhere = false;
+    for path in drop_ins.chain([main]) {
+        let text = files::read(&path, FILE_LIMIT)?.unwrap_or_default();
+        elsewhere |= rsyslog::is_loaded_by_others(&text);
+    }
+    for edit in edits {
+        edit.change(|text| rsyslog::load_once(text, elsewhere));
+    }
+    Ok(())
 }
 
 /// Takes this workspace's forwarding out of every place it may be in; of our own file also others'
@@ -249,6 +296,10 @@ pub fn unconfigure(
             (Daemon::SyslogNg, _) => edit.change(|text| syslog_ng::take_out(text, id)),
         }
     }
+    load_once(
+        host,
+        edits.iter_mut().filter(|e| e.daemon == Daemon::Rsyslog),
+    )?;
     apply(host, edits, Intent::Remove)
 }
 

@@ -15,6 +15,9 @@ use std::ops::Range;
 const HEADER: &str = "# OMS Syslog collection for workspace ";
 const END: &str = "# End of OMS Syslog collection for workspace ";
 
+/// Loads the module for sockets.
+const LOAD: &[u8] = b"$ModLoad omuxsock";
+
 /// Ports the original chose from: 25224 and up, all of the form 25xxx.
 const PORTS: Range<u16> = 25000..26000;
 
@@ -53,7 +56,7 @@ pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> Strin
     for stanza in stanzas(text, Some(id)) {
         for line in lines(&text[stanza.clone()]) {
             let line = &text[stanza.clone()][line];
-            if is_mark(line) {
+            if is_mark(line) || bare(line) == LOAD {
                 continue;
             }
             let mut line = String::from_utf8_lossy(bare(line)).into_owned();
@@ -111,6 +114,43 @@ fn stream(facilities: &[Facility], selection: &Selection, port: u16) -> String {
             ("%PORT%", &port.to_string()),
         ],
     )
+}
+
+/// `text` with the line that loads the module of [`socket`] where our stanzas need it, once: a
+/// second one is an error. `elsewhere`: somebody else's line does it.
+pub(super) fn load_once(text: &[u8], elsewhere: bool) -> Vec<u8> {
+    let mut new = Vec::with_capacity(text.len() + 64);
+    let mut done = 0;
+    let mut loaded = elsewhere;
+    for stanza in stanzas(text, None) {
+        new.extend_from_slice(&text[done..stanza.start]);
+        done = stanza.end;
+        let all: Vec<&[u8]> = lines(&text[stanza.clone()])
+            .map(|line| &text[stanza.clone()][line])
+            .collect();
+        let needs_it = all.iter().any(|l| to_socket(&String::from_utf8_lossy(l)));
+        for (n, line) in all.iter().enumerate().filter(|(_, l)| bare(l) != LOAD) {
+            new.extend_from_slice(line);
+            if n == 0 && needs_it && !loaded {
+                new.extend_from_slice(LOAD);
+                new.push(b'\n');
+                loaded = true;
+            }
+        }
+    }
+    new.extend_from_slice(&text[done..]);
+    new
+}
+
+/// Does a line that is not ours load it?
+pub(super) fn is_loaded_by_others(text: &[u8]) -> bool {
+    let rest = blocks::cut(text, &stanzas(text, None));
+    lines(&rest).any(|line| {
+        let line = String::from_utf8_lossy(&rest[line]).to_ascii_lowercase();
+        let squeezed: String = line.split_whitespace().collect();
+        squeezed.starts_with("$modloadomuxsock")
+            || (squeezed.starts_with("module(") && squeezed.contains("load=\"omuxsock\""))
+    })
 }
 
 /// The module knows the old form only, up to version 8.2512.

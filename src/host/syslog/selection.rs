@@ -76,7 +76,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Unix];
+    /// All of them.
+    pub const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Unix];
 
     /// Its name.
     pub fn name(self) -> &'static str {
