@@ -4,7 +4,7 @@
 //! them.
 
 use crate::agent::ingest::Connection;
-use crate::agent::listen::{Kept, Protocol};
+use crate::agent::listen::{Kept, Protocol, Stream};
 use crate::agent::syslog::framing::Framing;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
@@ -105,12 +105,15 @@ impl Legacy {
             sockets.push(kept.socket);
         }
         for (asked, connection) in self.connections {
+            let Stream::Tcp(stream) = connection.stream else {
+                continue;
+            };
             let (held, skip) = connection.framing.into_parts();
             list.sockets.push(Entry {
                 kind: Kind::Connection(STANDARD.encode(held), skip),
                 asked,
             });
-            sockets.push(connection.stream.into());
+            sockets.push(stream.into());
         }
         let memory = rustix::fs::memfd_create("omsagent-handover", MemfdFlags::CLOEXEC)?;
         let mut memory = File::from(memory);

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod agent;
 pub mod bundle;
+pub mod config;
 mod copies;
 pub mod doctor;
 pub mod explain;
@@ -58,6 +59,9 @@ enum Door {
     Doctor(doctor::Args),
     /// Everything that somebody who helps wants to see, in one file, without secrets
     SupportBundle(support::Args),
+    /// What the agent makes of an omsagent.conf, directive by directive
+    #[command(subcommand)]
+    Config(config::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
     Admin(Words),
     /// Start, stop and ask for workspaces' services (service_control)
@@ -153,6 +157,7 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Status(args) => status::run(&args),
         Door::Doctor(args) => doctor::run(&args),
         Door::SupportBundle(args) => support::run(&args),
+        Door::Config(args) => config::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),

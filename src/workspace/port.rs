@@ -2,7 +2,7 @@
 //! (bundle.md 4.10, protocol.md 1.11).
 
 use super::everything;
-use crate::agent::config;
+use crate::agent::catalogue::{Plugin, Section};
 use crate::base::files;
 use crate::base::ids::WorkspaceName;
 use crate::host::layout::Layout;
@@ -77,10 +77,16 @@ fn first_port(text: &str) -> Option<u16> {
     let sources = sources(text);
     let is_syslog = |e: &&fluent::Element| e.kind().is_some_and(|kind| kind.value == "syslog");
     let source = sources.iter().find(is_syslog)?;
-    match source.param("port") {
-        Some(port) => port.value.parse().ok().filter(|port| *port != 0),
-        None => Some(config::SYSLOG_PORT),
+    if source
+        .param("protocol_type")
+        .is_some_and(|p| p.value == "unix")
+    {
+        return None;
     }
+    let default = || Plugin::of(Section::Source, source)?.param("port")?.default;
+    let port = source.param("port").map(|port| port.value.as_str());
+    let port = port.or_else(default)?.parse().ok();
+    port.filter(|port| *port != 0)
 }
 
 /// Every port that a fragment names: other inputs than ours are ports in use, too, whether their
@@ -172,7 +178,8 @@ mod tests {
         for (inside, port) in [
             ("  port 25230 # ours", Some(25230)),
             ("  port \"25231\"", Some(25231)),
-            ("  bind 127.0.0.1", Some(config::SYSLOG_PORT)),
+            ("  bind 127.0.0.1", Some(5140)),
+            ("  protocol_type unix\n  path /x", None),
             ("  port 0", None),
             ("  port none", None),
         ] {
