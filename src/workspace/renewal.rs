@@ -168,7 +168,7 @@ fn put_known_in_place(certs: &Path) -> Result<bool> {
     };
     // The certificate comes last: as long as it is the old one, the file beside says what counts.
     let key = new.pair.key_pem.expose().as_bytes();
-    files::replace_keeping_look(&certs.join("oms.key"), key)?;
+    files::write_atomic(&certs.join("oms.key"), key, look_of_key(certs)?)?;
     files::replace_keeping_look(&certs.join("oms.crt"), new.pair.cert_pem.as_bytes())?;
     files::remove(&known)?;
     files::remove(&Stage::Offered.path(certs))?;
@@ -187,7 +187,7 @@ fn lock(certs: &Path) -> Result<Option<Flock<File>>> {
     }
 }
 
-/// Whom the old key belongs to, the new one does.
+/// Whom the old key belongs to, the new one does, and nobody else can read it.
 fn look_of_key(certs: &Path) -> Result<Look> {
     let key = certs.join("oms.key");
     let meta = std::fs::symlink_metadata(&key)
