@@ -401,7 +401,10 @@ mod tests {
         assert!(package("omsagent", "2.0.0-1").is_ok());
         assert!(package("omsagent", "2.0.0.1").is_ok());
         let other = package("omsagent", "2.0.1-1").unwrap_err().to_string();
-        assert!(other.contains("2.0.1-1 in a bundle of release 2.0.0-1"), "{other}");
+        assert!(
+            other.contains("2.0.1-1 in a bundle of release 2.0.0-1"),
+            "{other}"
+        );
         assert!(package("omi", "1.8.1-0").is_ok());
         assert!(package("../x", "2.0.0-1").is_err());
         assert!(package("omsagent", "; reboot").is_err());
