@@ -77,32 +77,36 @@ fn percent(text: &str, all: bool) -> String {
     text.bytes().map(one).collect()
 }
 
-/// Every form in which a secret is looked for, and in which logs have it.
-fn forms(secret: &str) -> Vec<String> {
+/// Every form in which a secret is written in the log.
+fn written(secret: &str) -> Vec<String> {
     let json = serde_json::to_string(secret).unwrap();
     let basic = |user: &str| STANDARD.encode(format!("{user}:{secret}"));
-    // Whatever stands before: the letters that only the secret decides.
-    let sure = |user: &str| {
-        let text = basic(user);
-        let text = text.trim_end_matches('=');
-        text[(user.len() + 1) * 4 / 3 + 1..text.len() - 1].to_owned()
-    };
-    vec![
+    let mut forms = vec![
         secret.to_owned(),
         percent(secret, false),
-        percent(secret, false)
-            .to_lowercase()
-            .replace(&secret.to_lowercase(), secret),
         percent(secret, true),
+        percent(secret, true).to_lowercase(),
         json.trim_matches('"').to_owned(),
         secret.replace('\'', "'\\''"),
         secret.chars().rev().collect(),
-        STANDARD.encode(secret).trim_end_matches('=').to_owned(),
-        URL_SAFE.encode(secret).trim_end_matches('=').to_owned(),
-        sure("u"),
-        sure("us"),
-        sure("use"),
-    ]
+        URL_SAFE.encode(secret),
+        basic("us").replace('+', "%2B").replace('=', "%3D"),
+    ];
+    forms.extend(["u", "us", "use"].map(basic));
+    forms
+}
+
+/// What must not be seen of it: these, and of base64 the letters that only the secret decides,
+/// whatever stands before it.
+fn forms(secret: &str) -> Vec<String> {
+    let sure = |user: &str| {
+        let text = STANDARD.encode(format!("{user}:{secret}"));
+        let text = text.trim_end_matches('=');
+        text[(user.len() + 1) * 4 / 3 + 1..text.len() - 1].to_owned()
+    };
+    let mut forms = written(secret);
+    forms.extend(["u", "us", "use"].map(sure));
+    forms
 }
 
 /// A host's files, with secrets in all of them.
@@ -166,7 +170,7 @@ fn plant(root: &Path) {
         .into_iter()
         .filter(|s| ![QUEUED, OUTSIDE, SAS, HEADER, COMMAND_LINE_KEY].contains(s))
     {
-        for form in forms(secret) {
+        for form in written(secret) {
             log.push_str(&format!(
                 "2031-08-09 10:11:12 +0000 [warn]: seen {form}, again ({form})\n"
             ));

@@ -468,6 +468,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn intervals_of_telemetry_are_adopted_within_bounds() {
+        let control = Control::default();
+        for (said, adopted) in [
+            (59, None),
+            (60, Some(60)),
+            (3601, Some(60)),
+            (3600, Some(3600)),
+        ] {
+            control.telemetry_each(Duration::from_secs(said));
+            assert_eq!(
+                control.telemetry_interval(),
+                adopted.map(Duration::from_secs)
+            );
+        }
+    }
+
+    #[test]
     fn the_envelope_is_zlib_and_json() {
         use std::io::Read;
         let kind = Kind::new("A", "B");

@@ -133,7 +133,7 @@ impl Renewals {
             self.told_fixed = true;
             let text = "the certificate comes from the service manager (LoadCredential=) and \
                         cannot be renewed here: renew it where it is kept, as root: \
-                        `omsagent identity renew`";
+                        `omsagent identity renew WORKSPACE --certs DIR`";
             warn!("{why}; {text}");
             self.figures.renewal(Some(text.to_owned()));
         }

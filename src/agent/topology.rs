@@ -35,6 +35,7 @@ pub struct TopologyHeartbeat {
     service: Arc<Service>,
     used: Usage,
     interval: Duration,
+    generation: u32,
     renewals: Renewals,
     renewed: Box<dyn Fn() + Send>,
 }
@@ -53,6 +54,7 @@ impl TopologyHeartbeat {
         TopologyHeartbeat {
             renewals: Renewals::new(&config.files, Arc::clone(&service)),
             service,
+            generation: control.generation(),
             interval: config.interval.max(Duration::from_millis(100)),
             config,
             common,
@@ -65,7 +67,6 @@ impl TopologyHeartbeat {
 
     /// Ends when [`Control::stop`] was called and the thread is unparked.
     pub fn run(mut self) {
-        let mut generation = self.control.generation();
         let mut due = Instant::now() + self.interval;
         self.recover();
         self.look();
@@ -78,13 +79,13 @@ impl TopologyHeartbeat {
                 return;
             }
             let now = self.control.generation();
-            if std::mem::replace(&mut generation, now) != now {
+            if std::mem::replace(&mut self.generation, now) != now {
                 self.renewals.hurry();
             }
             if self.renewals.due().is_some_and(|at| at <= Instant::now()) {
                 self.renew();
                 // Our own word to the others is none to us.
-                generation = self.control.generation();
+                self.generation = self.control.generation();
             }
             if due <= Instant::now() {
                 self.beat();

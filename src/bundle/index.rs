@@ -182,6 +182,7 @@ pub fn parse(bytes: &[u8], index_offset: u64) -> Result<(Header, Vec<Entry>)> {
         entries.push(entry);
     }
     check_entries(&entries, index_offset)?;
+    check_release(&header, &entries)?;
     Ok((header, entries))
 }
 
@@ -245,6 +246,27 @@ fn check_entries(entries: &[Entry], index_offset: u64) -> Result<()> {
     }
     if runners.is_empty() {
         return Err(layout("no runner inside"));
+    }
+    Ok(())
+}
+
+/// The product's own packages are of the bundle's release: the program installs, names and compares
+/// its own number.
+fn check_release(header: &Header, entries: &[Entry]) -> Result<()> {
+    let number = |text: &str| crate::package::version::Version::parse(text).ok();
+    let release = number(&header.release);
+    for entry in entries {
+        let own = entry.pkg.as_deref() == Some(header.product.as_str());
+        let version = entry.version.as_deref().unwrap_or_default();
+        if own && (release.is_none() || number(version) != release) {
+            return Err(BundleError::Entry {
+                name: entry.name.clone(),
+                problem: format!(
+                    "is version {version} in a bundle of release {}",
+                    header.release
+                ),
+            });
+        }
     }
     Ok(())
 }
@@ -377,6 +399,13 @@ mod tests {
             })
         };
         assert!(package("omsagent", "2.0.0-1").is_ok());
+        assert!(package("omsagent", "2.0.0.1").is_ok());
+        let other = package("omsagent", "2.0.1-1").unwrap_err().to_string();
+        assert!(
+            other.contains("2.0.1-1 in a bundle of release 2.0.0-1"),
+            "{other}"
+        );
+        assert!(package("omi", "1.8.1-0").is_ok());
         assert!(package("../x", "2.0.0-1").is_err());
         assert!(package("omsagent", "; reboot").is_err());
     }

@@ -115,6 +115,14 @@ impl Step for HealthCheck {
     }
 }
 
+/// Are they well? An [`Unhealthy`] error when not.
+pub fn check(host: &Host, watched: &[WorkspaceId], report: &mut dyn Report) -> Result<()> {
+    if watched.is_empty() {
+        return Ok(());
+    }
+    watch(host, watched, report)
+}
+
 /// What is known of one agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {

@@ -2,6 +2,8 @@
 //! it in one list. A run whose packages are in place already is not asked.
 
 use super::companions::{self, ORDER};
+use super::deploy;
+use super::means::{self, Means};
 use super::release::PACKAGE;
 use crate::base::command::Command;
 use crate::bundle::{Bundle, Entry, Kind};
@@ -9,6 +11,7 @@ use crate::host::layout::Layout;
 use crate::host::packages::PackageManager;
 use crate::host::{Host, package_locks, sockets};
 use crate::package::version::Version;
+use crate::plan::keep::{self, Keep};
 use crate::workspace::{self, port};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -19,6 +22,8 @@ use std::time::Duration;
 const DATABASE: u64 = 8 << 20;
 const SETTINGS: u64 = 1 << 20;
 const QUEUES: u64 = 4 << 20;
+/// A link, units and documentation.
+const LINKS: u64 = 1 << 20;
 /// How long `dpkg --audit` may take.
 const AUDIT: Duration = Duration::from_secs(20);
 /// Agents that read the same logs. Names as the kernel cuts them off, at 15 characters.
@@ -77,17 +82,19 @@ pub struct Plans<'a> {
     pub onboards: bool,
     /// `--force`
     pub force: bool,
+    /// How the package gets there.
+    pub means: Means,
 }
 
 /// Looks for everything.
 pub fn look(plans: &Plans<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    let Some(manager) = plans.host.packages else {
-        return found;
-    };
-    found.extend(architecture(plans, manager));
-    found.extend(space(plans, manager));
-    found.extend(database(manager));
+    // Laid down by our own code, a package for another processor is none at all: that has its code.
+    if let Some(manager) = plans.means.manager() {
+        found.extend(architecture(plans, manager));
+        found.extend(database(manager));
+    }
+    found.extend(space(plans));
     found.extend(clock(
         option_env!("OMSAGENT_BUILD_DATE").unwrap_or_default(),
         &jiff::Timestamp::now().strftime("%Y%m%d").to_string(),
@@ -119,9 +126,9 @@ fn architecture(plans: &Plans<'_>, manager: PackageManager) -> Option<Finding> {
 }
 
 /// Packages that will be installed: new ones, newer ones, with `--force` all.
-fn pending<'b>(plans: &Plans<'b>, manager: PackageManager) -> Vec<&'b Entry> {
+fn pending<'b>(plans: &Plans<'b>) -> Vec<&'b Entry> {
     let newer = |name: &str, entry: &Entry| {
-        let Ok(Some(there)) = manager.installed_version(name) else {
+        let Ok(Some(there)) = means::installed_version(plans.host, name) else {
             return true;
         };
         let ours = Version::parse(entry.version.as_deref().unwrap_or_default());
@@ -130,31 +137,65 @@ fn pending<'b>(plans: &Plans<'b>, manager: PackageManager) -> Vec<&'b Entry> {
             _ => true,
         }
     };
-    companions::packages(plans.bundle, manager, &plans.host.arch)
-        .into_iter()
+    let all = match plans.means.manager() {
+        Some(manager) => companions::packages(plans.bundle, manager, &plans.host.arch),
+        None => deploy::package_for(plans.bundle, plans.host, plans.means)
+            .map(|entry| (PACKAGE, entry))
+            .into_iter()
+            .collect(),
+    };
+    all.into_iter()
         .filter(|(name, entry)| plans.force || newer(name, entry))
         .map(|(_, entry)| entry)
         .collect()
 }
 
-fn space(plans: &Plans<'_>, manager: PackageManager) -> Vec<Finding> {
-    let pending = pending(plans, manager);
-    let layout = &plans.host.layout;
+fn space(plans: &Plans<'_>) -> Vec<Finding> {
+    let pending = pending(plans);
     let files: u64 = pending.iter().map(|e| e.installed.unwrap_or(e.size)).sum();
-    // One file lies there at a time.
-    let largest = pending.iter().map(|e| e.size).max().unwrap_or(0);
-    let database = match manager {
+    let packages: Vec<u64> = pending.iter().map(|e| e.size).collect();
+    let database = plans.means.manager().map(|manager| match manager {
         PackageManager::Dpkg => "/var/lib/dpkg",
         PackageManager::Rpm => "/var/lib/rpm",
-    };
-    let wants = [
+    });
+    let layout = &plans.host.layout;
+    let wants = wants(layout, plans.scratch, files, &packages, database, &measure);
+    wanting(&wants, &measure)
+}
+
+/// What goes where, in bytes.
+fn wants(
+    layout: &Layout,
+    scratch: &Path,
+    files: u64,
+    packages: &[u64],
+    database: Option<&str>,
+    measure: &dyn Fn(&Path) -> Option<Disk>,
+) -> Vec<(PathBuf, u64)> {
+    let mut wants = vec![
         (layout.path("/opt"), files),
         (layout.path("/etc"), SETTINGS),
         (layout.path("/var"), QUEUES),
-        (layout.path(database), DATABASE),
-        (plans.scratch.to_owned(), largest),
     ];
-    wanting(&wants, &measure)
+    wants.extend(database.map(|path| (layout.path(path), DATABASE)));
+    // Our own code leaves out what would go below a /usr that cannot be written.
+    let usr = layout.path("/usr");
+    if database.is_some() || measure(&usr).is_some_and(|disk| !disk.read_only) {
+        wants.push((usr, LINKS));
+    }
+    // The package files are kept where there is room for that; else each lies in the run's own
+    // folder while it is read.
+    let kept = keep::folder(layout);
+    let all: u64 = packages.iter().sum();
+    let free = measure(&kept).map_or(0, |disk| disk.free);
+    wants.push(match Keep::takes(all, free) {
+        true => (kept, all),
+        false => (
+            scratch.to_owned(),
+            packages.iter().copied().max().unwrap_or(0),
+        ),
+    });
+    wants
 }
 
 /// Free bytes, and whether it can be written, of the file system with this number.
@@ -345,6 +386,38 @@ mod tests {
         });
         assert!(read_only[0].text.contains("read-only"));
         assert!(measure(Path::new("/no/such/folder")).is_some());
+    }
+
+    #[test]
+    fn kept_packages_and_the_rest_of_the_system_are_counted() {
+        let layout = Layout::new("/");
+        let disk = |free| {
+            move |_: &Path| {
+                Some(Disk {
+                    device: 1,
+                    free,
+                    read_only: false,
+                })
+            }
+        };
+        let of = |free: u64, database| {
+            let sizes = [5 << 20, 7 << 20];
+            let scratch = Path::new("/run/omsb.x");
+            let wants = wants(&layout, scratch, 9 << 20, &sizes, database, &disk(free));
+            let line = wanting(&wants, &disk(1 << 20)).remove(0).text;
+            (wants, line)
+        };
+        // 9 + 1 + 1 + 4, both files, the database.
+        let (wants, line) = of(100 << 20, Some("/var/lib/dpkg"));
+        assert!(
+            line.contains("/usr") && line.contains("/var/lib/omsagent/packages"),
+            "{line}"
+        );
+        assert!(line.contains(": 35 MB needed"), "{line}");
+        assert_eq!(wants.len(), 6);
+        // Too little to keep them: the larger one, for a moment.
+        let (_, line) = of(20 << 20, None);
+        assert!(line.contains("/run/omsb.x: 22 MB needed"), "{line}");
     }
 
     #[test]

@@ -194,7 +194,7 @@ fn complete(host: &Host, run: &Past, purpose: Purpose, report: &mut dyn Report) 
 }
 
 /// By the installed program, when that is another release than this one.
-fn configure(host: &Host, version: &str, report: &mut dyn Report) -> Result<()> {
+pub(super) fn configure(host: &Host, version: &str, report: &mut dyn Report) -> Result<()> {
     if version == release::version() || !host.is_live() {
         return product::configure(host, report).map_err(|broken| broken.source);
     }

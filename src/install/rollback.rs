@@ -3,7 +3,7 @@
 
 use super::health;
 use super::release::{self, PACKAGE};
-use super::unconfirmed;
+use super::{portable, unconfirmed};
 use crate::host::Host;
 use crate::host::packages::{Leaving, PackageManager};
 use crate::plan::backup::Backups;
@@ -28,6 +28,8 @@ pub struct Move {
 #[derive(Debug)]
 pub struct Way {
     manager: PackageManager,
+    /// The files were laid down here, without a package manager.
+    portable: Option<Host>,
     keep: Keep,
     /// Packages in the order in which they go back: the last one installed first.
     pub moves: Vec<Move>,
@@ -41,10 +43,25 @@ pub struct NoWay(String);
 
 /// Finds the way back of this host.
 pub fn find(host: &Host) -> Result<Way> {
+    let keep = Keep::of(&host.layout);
+    if portable::installed_version(&host.layout)?.is_some() {
+        // The format of the file decides nothing but which of the kept ones is meant.
+        let rpm = |kept: &Kept| kept.kind == PackageManager::Rpm.suffix();
+        let newest = keep.generations().into_iter().next();
+        let format = match newest.is_some_and(|(_, g)| g.packages.iter().any(rpm)) {
+            true => PackageManager::Rpm,
+            false => PackageManager::Dpkg,
+        };
+        let mut way = find_in(keep, format, &|name| match name {
+            PACKAGE => portable::installed_version(&host.layout),
+            _ => Ok(None),
+        })?;
+        way.portable = Some(host.clone());
+        return Ok(way);
+    }
     let manager = host
         .packages
         .ok_or_else(|| NoWay("neither dpkg nor rpm is here".into()))?;
-    let keep = Keep::of(&host.layout);
     find_in(keep, manager, &|name| manager.installed_version(name))
 }
 
@@ -94,6 +111,7 @@ fn find_in(
         if !moves.is_empty() {
             return Ok(Way {
                 manager,
+                portable: None,
                 keep,
                 moves,
                 kept,
@@ -107,6 +125,14 @@ impl Way {
     fn plan(&self) -> Plan {
         let mut plan = Plan::new();
         for step in &self.moves {
+            if let (Some(host), Some(to)) = (&self.portable, &step.to) {
+                plan.push(LayBack {
+                    host: host.clone(),
+                    from: step.from.clone(),
+                    to: to.clone(),
+                });
+                continue;
+            }
             plan.push(GoBack {
                 manager: self.manager,
                 keep: self.keep.clone(),
@@ -196,6 +222,40 @@ impl Step for GoBack {
         let Move { name, to, .. } = &self.step;
         let (to, leaving) = (to.as_deref(), Leaving::Purge);
         keep::go_back(&self.keep, self.manager, name, to, leaving, report)
+    }
+}
+
+/// The package back, where its files were laid down without a package manager.
+struct LayBack {
+    host: Host,
+    from: String,
+    to: String,
+}
+
+impl Step for LayBack {
+    fn describe(&self) -> String {
+        let (from, to) = (&self.from, &self.to);
+        format!("set package {PACKAGE} back from {from} to {to} without a package manager")
+    }
+
+    fn satisfied(&self) -> Result<bool> {
+        let there = portable::installed_version(&self.host.layout)?;
+        Ok(there.is_some_and(|there| keep::same(&there, &self.to)))
+    }
+
+    /// It takes back what it did by itself; of a kill the receipt tells.
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Nothing)
+    }
+
+    fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
+        let Err(e) = portable::go_back(&self.host, &self.to, report) else {
+            return Ok(());
+        };
+        match portable::go_back(&self.host, &self.from, report) {
+            Ok(()) => Err(e),
+            Err(back) => Err(e.context(format!("not taken back: {back:#}"))),
+        }
     }
 }
 

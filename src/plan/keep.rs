@@ -284,7 +284,7 @@ impl Keep {
     }
 
     /// The file's path, after a look at its bytes.
-    fn checked(&self, kept: &Kept) -> Result<PathBuf> {
+    pub fn checked(&self, kept: &Kept) -> Result<PathBuf> {
         let path = self.folder.join(&kept.file);
         if digest(&path)? != kept.sha256 {
             bail!(
@@ -297,7 +297,7 @@ impl Keep {
 
     /// Takes the newest note of a package back, when it tells of another version than `there`: that
     /// one was not installed after all.
-    fn forget(&self, name: &str, there: Option<&str>) {
+    pub fn forget(&self, name: &str, there: Option<&str>) {
         let Some((number, mut generation)) = self.generations().into_iter().next() else {
             return;
         };
@@ -381,6 +381,11 @@ impl Keep {
         entries
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect()
+    }
+
+    /// Would so many bytes of new files be kept, with so much free there?
+    pub fn takes(bytes: u64, free: u64) -> bool {
+        bytes <= CAP && bytes + RESERVE <= free
     }
 
     /// Room for one more file, below the cap and on the disk. Older files go for it, the installed

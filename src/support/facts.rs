@@ -22,7 +22,12 @@ const PROXIES: [&str; 4] = ["https_proxy", "http_proxy", "all_proxy", "no_proxy"
 const PLAIN: [&str; 6] = ["PATH", "LANG", "LC_ALL", "HOME", "TZ", "OMSAGENT_CA_FILE"];
 
 /// Asks for everything.
-pub fn gather(host: &Host, workspaces: &[WorkspaceName], all: &mut Gathering) {
+pub(super) fn gather(
+    host: &Host,
+    workspaces: &[WorkspaceName],
+    redactor: &mut Redactor,
+    all: &mut Gathering,
+) {
     all.add("facts/version.txt", "this program", version(host));
     let release = host.layout.path("/etc/os-release");
     match std::fs::read_to_string(&release) {
@@ -69,7 +74,7 @@ pub fn gather(host: &Host, workspaces: &[WorkspaceName], all: &mut Gathering) {
     }
     all.add("facts/listeners.txt", "/proc/net", listeners());
     for name in workspaces {
-        running(host, name, all);
+        running(host, name, redactor, all);
     }
     packages(host, all);
     for (file, program, args) in [
@@ -158,7 +163,7 @@ fn listeners() -> String {
 }
 
 /// A workspace's unit, its journal, and the limits of its agent.
-fn running(host: &Host, name: &WorkspaceName, all: &mut Gathering) {
+fn running(host: &Host, name: &WorkspaceName, redactor: &mut Redactor, all: &mut Gathering) {
     if let Some(pid) = process::agent_pid(&host.layout, name) {
         let path = format!("/proc/{pid}/limits");
         match std::fs::read_to_string(&path) {
@@ -174,7 +179,7 @@ fn running(host: &Host, name: &WorkspaceName, all: &mut Gathering) {
         let command = Command::new("systemctl").args([what, "--no-pager", "--full", "--", &unit]);
         ask(&format!("units/{name}.{what}.txt"), command, all);
         if let Some(entry) = all.entries.last_mut().filter(|_| what != "status") {
-            entry.text = environment(&entry.text, &mut Redactor::default());
+            entry.text = environment(&entry.text, redactor);
         }
     }
     let journal = [

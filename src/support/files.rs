@@ -84,7 +84,12 @@ pub fn gather(
             &mut |path, why| gaps.push((path.to_owned(), why)),
         );
     }
-    for folder in SHARED {
+    // Where /lib is /usr/lib, once is enough.
+    let merged = layout.path("/lib").is_symlink();
+    for folder in SHARED
+        .into_iter()
+        .filter(|f| !merged || !f.starts_with("/lib/"))
+    {
         walk::walk(
             &layout.path(folder),
             &mut |seen| {

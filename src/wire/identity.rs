@@ -113,10 +113,23 @@ impl ClientIdentity {
     /// Reads `oms.crt` and `oms.key` of a workspace's certs folder; `None` when one is missing
     /// or empty. A renewed pair that the service knows already goes before them.
     pub fn load(certs_dir: &Path) -> Result<Option<Self>> {
-        let Some(cert_pem) = files::read_text(&certs_dir.join("oms.crt"), PEM_LIMIT)? else {
+        Self::load_by(certs_dir, files::read)
+    }
+
+    /// As [`ClientIdentity::load`], following no link: for root in the service account's folder.
+    pub fn load_no_follow(certs_dir: &Path) -> Result<Option<Self>> {
+        Self::load_by(certs_dir, files::read_no_follow)
+    }
+
+    fn load_by(
+        certs_dir: &Path,
+        read: impl Fn(&Path, usize) -> Result<Option<Vec<u8>>>,
+    ) -> Result<Option<Self>> {
+        let Some(cert) = read(&certs_dir.join("oms.crt"), PEM_LIMIT)? else {
             return Ok(None);
         };
-        let Some(key) = files::read(&certs_dir.join("oms.key"), PEM_LIMIT)? else {
+        let cert_pem = String::from_utf8_lossy(&cert).into_owned();
+        let Some(key) = read(&certs_dir.join("oms.key"), PEM_LIMIT)? else {
             return Ok(None);
         };
         let key = zeroize::Zeroizing::new(key);

@@ -25,8 +25,8 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -80,7 +80,8 @@ pub fn renew(
     if put_known_in_place(certs)? {
         return Ok(Renewal::Done(None));
     }
-    let old = ClientIdentity::load(certs)?.context("the client certificate is missing")?;
+    let old =
+        ClientIdentity::load_no_follow(certs)?.context("the client certificate is missing")?;
     let offered = NewPair::load(certs, Stage::Offered, &old)?;
     let begun = offered.is_some();
     let new = match (offered, begin) {
@@ -155,7 +156,7 @@ fn put_known_in_place(certs: &Path) -> Result<bool> {
     if !is_begun(certs) {
         return Ok(false);
     }
-    let Some(current) = ClientIdentity::load(certs)? else {
+    let Some(current) = ClientIdentity::load_no_follow(certs)? else {
         return Ok(false);
     };
     let Some(new) = NewPair::load(certs, Stage::Known, &current)? else {
@@ -168,7 +169,7 @@ fn put_known_in_place(certs: &Path) -> Result<bool> {
     };
     // The certificate comes last: as long as it is the old one, the file beside says what counts.
     let key = new.pair.key_pem.expose().as_bytes();
-    files::replace_keeping_look(&certs.join("oms.key"), key)?;
+    files::write_atomic(&certs.join("oms.key"), key, look_of_key(certs)?)?;
     files::replace_keeping_look(&certs.join("oms.crt"), new.pair.cert_pem.as_bytes())?;
     files::remove(&known)?;
     files::remove(&Stage::Offered.path(certs))?;
@@ -179,7 +180,11 @@ fn put_known_in_place(certs: &Path) -> Result<bool> {
 /// Nobody else may renew meanwhile; `None` when somebody does.
 fn lock(certs: &Path) -> Result<Option<Flock<File>>> {
     let what = || format!("cannot open folder `{}`", certs.display());
-    let folder = File::open(certs).with_context(what)?;
+    let folder = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_CLOEXEC)
+        .open(certs)
+        .with_context(what)?;
     match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
         Ok(lock) => Ok(Some(lock)),
         Err((_, Errno::EWOULDBLOCK)) => Ok(None),
@@ -187,7 +192,7 @@ fn lock(certs: &Path) -> Result<Option<Flock<File>>> {
     }
 }
 
-/// Whom the old key belongs to, the new one does.
+/// Whom the old key belongs to, the new one does, and nobody else can read it.
 fn look_of_key(certs: &Path) -> Result<Look> {
     let key = certs.join("oms.key");
     let meta = std::fs::symlink_metadata(&key)

@@ -130,14 +130,17 @@ struct Trace {
 
 impl Trace {
     fn attach(agent: &Agent, thread: &str, words: &[&str]) -> Trace {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", agent.child.id())).unwrap();
-        let task = tasks
-            .map(|t| t.unwrap())
-            .find(|t| {
+        // A thread gives itself its name.
+        let mut task = None;
+        eventually("the thread", || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", agent.child.id()));
+            task = tasks.unwrap().map(|t| t.unwrap()).find(|t| {
                 let name = std::fs::read_to_string(t.path().join("comm"));
                 name.is_ok_and(|n| n.trim() == thread)
-            })
-            .unwrap();
+            });
+            task.is_some()
+        });
+        let task = task.unwrap();
         let mut child = Command::new("strace")
             .arg("-p")
             .arg(task.file_name())

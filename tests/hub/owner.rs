@@ -246,7 +246,12 @@ fn workspaces_are_closed_and_removed() {
     assert_eq!(agent.upload(&envelope(3)), 200);
     let of = ["--id", &*ws];
     let say = |verb: &str| own(&place, &["workspace", verb], &of);
+    let head = |line: &str| own(&place, &["workspace", "list"], &[]).starts_with(line);
+    let usual =
+        "Id                                    Name  Agents  LastSeen                  Created\n";
+    assert!(head(usual));
     assert!(say("disable").ends_with("is disabled\n"));
+    assert!(!head(usual));
     let (status, body) = agent.onboard(&key);
     assert_eq!(status, 403);
     assert!(

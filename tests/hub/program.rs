@@ -144,7 +144,7 @@ fn queries_cannot_write_and_never_show_a_key() {
     let data = place.data();
     let (ws, key) = place.add_workspace();
     let before = place.query("SELECT * FROM workspaces");
-    let insert = "INSERT INTO workspaces VALUES ('a', 'b', 'c')";
+    let insert = "INSERT INTO workspaces (id, name, created_at) VALUES ('a', 'b', 'c')";
     let refused = failed(&mut hub(&["query", "--data", &data, insert]));
     assert!(text(&refused.stderr).contains("only statements that read"));
     assert_eq!(place.query("SELECT * FROM workspaces"), before);

@@ -64,6 +64,33 @@ upgrade_keeps_the_edit() {
     exits 0 bundle $name --upgrade --detailed-exitcode    # the older bundle leaves it alone
     said 'Skipping package upgrade'
 }
+KEPT=/var/lib/omsagent/packages
+version_there() { sh_ $name '/opt/microsoft/omsagent/bin/omsagent --version' | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1; }
+rollback() {
+    equal "$(sh_ $name "ls $KEPT | grep -vc json")" 2 'kept files'
+    exits 0 sh_ $name 'omsagent rollback --dry-run'; said "would set package omsagent back from $NEXT to 2.0.0-1 without a package manager"
+    exits 0 sh_ $name 'omsagent rollback --json'
+    said '"changed":true,"packages":\[\{"name":"omsagent","from":"'"$NEXT"'","to":"2.0.0-1"\}\]' "$OUT.out"
+    equal "$(version_there)" 2.0.0
+    sh_ $name "tail -n 1 $EDITED | grep -q 'edited by hand' && systemctl is-active $(agent_unit) && grep -q '\"complete\": true' $RECEIPT"
+    exits 0 bundle $name --version-check; said '^omsagent +2\.0\.0\.1 '
+    exits 1 sh_ $name 'omsagent rollback'; said 'went back already' "$OUT.err"
+    forwards
+}
+dying_agent_is_taken_back() {
+    exits 17 sh_ $name 'cd /root && sh /mnt/next/dying.sh --upgrade'
+    said "not healthy: workspace $WS.*omsagent 2.0.0-1 is back and its agents run" "$OUT.err"
+    equal "$(version_there)" 2.0.0
+    sh_ $name "systemctl is-active $(agent_unit) && tail -n 1 $EDITED | grep -q 'edited by hand'"
+    exits 0 next --upgrade
+    said 'the upgraded agent runs; ' "$OUT.out"
+    equal "$(version_there)" "${NEXT%-*}"
+}
+too_little_space() {
+    exits 17 in_ns "mount -t tmpfs -o size=1m none /opt && cd /root && sh /mnt/dist/$BUNDLE_NAME --install"
+    said 'error	not enough space on the file system of /opt: [0-9]+ MB needed, [01] MB free' "$OUT.err"
+    as_before
+}
 remove_keeps_settings() {
     exits 0 bundle $name --remove
     no sh_ $name 'ls /opt/microsoft /usr/bin/omsagent || getent passwd omsagent'
@@ -175,6 +202,8 @@ dpkg_comes_later() {
 
 mkdir -p "$WORK/next"
 next_bundle "$WORK/next"
+# Its agent does not know a word of its own unit, and ends at once.
+next_bundle "$WORK/next" dying 's/no-supervisor/no-superwisor/g' 's/%CONF% --no-superwisor/%CONF% --no-supervisor/'
 start $name --bind-ro "$WORK/next:/mnt/next" --bind-ro "$("$RIG/lib/mktools"):/mnt/tools"
 case_ 'dpkg is gone' hide_dpkg
 hub_start $name
@@ -187,6 +216,8 @@ case_ 'the same again changes nothing; --json' again_changes_nothing
 case_ '--version-check' version_check
 case_ '--upgrade to the next release: running, the edited file kept' upgrade_keeps_the_edit
 case_ 'a line arrives from the next release' forwards
+case_ 'rollback goes back once, edits stay' rollback
+case_ 'an upgrade whose agent dies is taken back by itself' dying_agent_is_taken_back
 case_ '--remove keeps the edited file and the workspace' remove_keeps_settings
 case_ '--install brings both back' comes_back
 case_ 'the uninstall tool purges: files and accounts as before' uninstall_tool
@@ -194,6 +225,7 @@ case_ 'files of somebody else: named, 17, untouched; --force' somebody_elses_fil
 for n in ${KILL_AT:-3 7 15 22}; do case_ "killed at the $n. rename or removal: finished by the next run, or purged" killed "$n"; done
 case_ 'read-only /usr: nothing below it is needed' read_only_usr
 case_ 'read-only /opt: 17 before the first change' read_only_opt
+case_ 'too little space: 17 before the first change' too_little_space
 case_ 'a bundle without a package for it: 66' no_package_in_the_bundle
 case_ '--purge, and again' purge
 case_ 'a dpkg that comes later: stays portable until removed; --portable beside dpkg' dpkg_comes_later

@@ -31,6 +31,7 @@ use crate::install::kits;
 use crate::install::means;
 use crate::install::recovery::{self, Purpose};
 use crate::install::release;
+use crate::plan::keep::same;
 use crate::plan::{Report, lock};
 use crate::workspace::OnboardingRequest;
 use crate::workspace::exchange::{self, OnboardError};
@@ -125,9 +126,16 @@ fn open_bundle() -> Result<Bundle, String> {
     let file = File::open(BUNDLE_FD).map_err(|e| {
         format!("cannot read the bundle: {e}; start it as `sh omsagent-....universal.x64.sh`")
     })?;
-    Bundle::open(file)
+    let bundle = Bundle::open(file)
         .and_then(|bundle| trust(&bundle).map(|_| bundle))
-        .map_err(|e| format!("{e}; download it again"))
+        .map_err(|e| format!("{e}; download it again"))?;
+    let (own, release) = (release::version(), &bundle.header().release);
+    if !same(&own, release) {
+        return Err(format!(
+            "the bundle is of release {release}, the program in it of {own}: it was not built whole"
+        ));
+    }
+    Ok(bundle)
 }
 
 /// Who made it: a release takes only what its own key has signed.

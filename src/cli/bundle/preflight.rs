@@ -26,6 +26,7 @@ pub(super) fn tell(host: &Host, bundle: &Rc<Bundle>, scratch: &Path, order: &Ord
         scratch,
         onboards: order.onboarding.is_some(),
         force: order.force,
+        means: order.means,
     });
     let code = verdict(&findings, order.force);
     for finding in &findings {

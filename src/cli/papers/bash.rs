@@ -27,14 +27,17 @@ pub fn write(tools: &[Tool]) -> String {
             }
             for option in &tool.options {
                 let Some(value) = &option.value else { continue };
-                let mut action = format!("takes={}", word(&value.kind));
+                let mut action = format!("takes='{}'", word(&value.kind));
                 if let Kind::Words(words) = &value.kind {
                     action.push_str(&format!(" words='{}'", words.join(" ")));
                 }
                 let keys = shells::spellings(&option.spellings).map(|s| format!("'{path} {s}'"));
                 values.entry(action).or_default().extend(keys);
             }
-            let names: Vec<&str> = tool.tools.iter().map(|t| t.name.as_str()).collect();
+            let mut names: Vec<&str> = tool.tools.iter().map(|t| t.name.as_str()).collect();
+            if let Some(Kind::Words(words)) = shells::operand(tool) {
+                names.extend(words.iter().map(String::as_str));
+            }
             let options = tool
                 .options
                 .iter()
@@ -42,10 +45,9 @@ pub fn write(tools: &[Tool]) -> String {
             let options: Vec<&str> = options.collect();
             let operand = shells::operand(tool).map_or("", word);
             offers.push_str(&format!(
-                "        '{path}') names='{}' options='{}' operand={} ;;\n",
+                "        '{path}') names='{}' options='{}' operand='{operand}' ;;\n",
                 names.join(" "),
                 options.join(" "),
-                if operand.is_empty() { "''" } else { operand }
             ));
         });
     }

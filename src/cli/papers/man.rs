@@ -131,8 +131,14 @@ impl Writer<'_> {
         let (what, of) = words.split_once(' ').context("of what?")?;
         match what {
             "synopsis" => {
-                let tool = self.tool(of)?.clone();
-                self.synopsis(&tool.synopsis);
+                let grammar = self.sources.grammars.iter().find(|g| g.name == of);
+                match grammar {
+                    Some(grammar) => self.page.verbatim(grammar.synopsis),
+                    None => {
+                        let tool = self.tool(of)?.clone();
+                        self.synopsis(&tool.synopsis);
+                    }
+                }
             }
             "options" => {
                 let tool = self.tool(of)?.clone();

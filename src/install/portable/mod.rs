@@ -1,13 +1,16 @@
 //! Where there is neither dpkg nor rpm: the package's files are laid down by our own code and
 //! listed in a receipt, then the same is done as by the package's scripts.
 
+mod back;
 mod lay;
 mod receipt;
 #[cfg(test)]
 mod tests;
 
+pub use back::{format, go_back};
 pub use receipt::Receipt;
 
+use super::health::{self, Unhealthy};
 use super::product;
 use super::release::{self, PACKAGE};
 use super::withdraw::Depth;
@@ -16,6 +19,7 @@ use crate::bundle::{Bundle, Entry};
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::plan::backup::Backups;
+use crate::plan::keep::{Coming, Keep};
 use crate::plan::undo::Undo;
 use crate::plan::{Report, Step};
 use anyhow::{Result, bail};
@@ -70,6 +74,7 @@ pub struct InstallPortable {
     entry: Entry,
     scratch: PathBuf,
     before: Option<Receipt>,
+    keep: Keep,
     force: bool,
 }
 
@@ -88,6 +93,7 @@ impl InstallPortable {
             entry,
             scratch: scratch.to_owned(),
             before: Receipt::load(&host.layout)?,
+            keep: Keep::of(&host.layout),
             force,
         };
         if !step.satisfied()? {
@@ -129,24 +135,8 @@ impl InstallPortable {
                 survey.left_out.join(", ")
             ));
         }
-        let old = self
-            .before
-            .as_ref()
-            .map(|r| r.things.clone())
-            .unwrap_or_default();
-        // Until the end it lists the files of both versions: whatever happens, all are known.
-        let mut receipt = Receipt::begin(release::version(), survey.things.clone());
-        for (path, thing) in &old {
-            let known = receipt.things.entry(path.clone());
-            known.or_insert_with(|| thing.clone());
-        }
-        receipt.save(layout)?;
-        survey.lay(layout, package)?;
-        let left = lay::take_away(layout, &old, &survey.things, false)?;
-        receipt.things = survey.things;
-        receipt.things.extend(left);
-        receipt.save(layout)?;
-        Ok(receipt)
+        let before = self.before.as_ref();
+        back::replace(layout, package, survey, before, release::version())
     }
 }
 
@@ -191,33 +181,62 @@ impl Step for InstallPortable {
             None => format!("----- Installing package: {PACKAGE} ({base}) -----"),
             Some(_) => format!("----- Upgrading package {PACKAGE} to version ({base}) -----"),
         });
+        let older = self.installed().is_some() && release::is_newer_than(self.installed())?;
+        let running = match older {
+            true => health::running(&self.host),
+            false => Vec::new(),
+        };
         let done = self.install(report);
-        if let Err(e) = done {
-            return Err(match self.take_back(report) {
-                Ok(()) => e,
-                Err(back) => e.context(format!("not taken back: {back:#}")),
-            });
+        let Err(e) = done.and_then(|()| health::check(&self.host, &running, report)) else {
+            return Ok(());
+        };
+        match (self.take_back(report), self.installed()) {
+            (Err(back), _) => Err(e.context(format!("not taken back: {back:#}"))),
+            (Ok(()), Some(from)) if e.is::<Unhealthy>() => {
+                let down = health::not_running(&self.host, &running);
+                let end = match down.is_empty() {
+                    true => "is back and its agents run".to_owned(),
+                    false => format!("is back, but does not run for {}", down.join(", ")),
+                };
+                bail!("{e:#}. omsagent {from} {end}")
+            }
+            (Ok(()), _) => Err(e),
         }
-        Ok(())
     }
 }
 
 impl InstallPortable {
     fn install(&self, report: &mut dyn Report) -> Result<()> {
-        let mut receipt = self.with_package(|package| self.lay(package, report))?;
+        let coming = Coming {
+            name: PACKAGE,
+            manager: format(&self.entry),
+            before: self.installed(),
+            scratch: &self.scratch,
+        };
+        let file = self
+            .keep
+            .deliver(&self.bundle, &self.entry, &coming, report)?;
+        let mut receipt = self.lay(file.path(), report)?;
         product::configure(&self.host, &mut Within(report))?;
         receipt.finish();
         receipt.save(&self.host.layout)
     }
 
-    /// A failed installation is taken away again; an upgrade cannot be set back, and says so.
+    /// A failed installation is taken away again; after a failed upgrade the version before is laid
+    /// down, out of its kept file.
     fn take_back(&self, report: &mut dyn Report) -> Result<()> {
         let layout = &self.host.layout;
-        if Receipt::load(layout)? == self.before {
-            return Ok(()); // refused before anything was done
-        }
+        let untouched = Receipt::load(layout)? == self.before;
         if let Some(version) = self.installed() {
-            bail!("package {PACKAGE} cannot be set back to {version}: install that version again");
+            if !untouched {
+                go_back(&self.host, version, report)?;
+            }
+            self.keep.forget(PACKAGE, Some(version));
+            return Ok(());
+        }
+        if untouched {
+            self.keep.forget(PACKAGE, None);
+            return Ok(()); // refused before anything was done
         }
         let made = product::made(layout)?;
         product::withdraw(&self.host, &made, report);

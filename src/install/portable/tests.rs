@@ -185,6 +185,37 @@ fn a_killed_upgrade_is_finished_with_the_edits_that_were_there() {
 }
 
 #[test]
+fn the_version_before_is_laid_down_again_whatever_was_reached() {
+    for (finish, edited) in [(false, false), (false, true), (true, false), (true, true)] {
+        let rig = rig();
+        let gone = "[[file]]\nsource='conf'\npath='/opt/m/gone'\nmode=0o644\n";
+        let new = "[[file]]\nsource='conf'\npath='/opt/m/new'\nmode=0o644\n";
+        let one = package(&rig.work.join("1"), "one", gone, false);
+        let two = package(&rig.work.join("2"), "two", new, false);
+        install(&rig.layout, &one, true).unwrap();
+        if edited {
+            std::fs::write(rig.layout.path("/etc/opt/m/c"), "mine").unwrap();
+        }
+        let before = rig.everything();
+        install(&rig.layout, &two, finish).unwrap();
+        assert!(rig.text("/opt/m/new").is_some());
+        back::put_back(&rig.layout, &one, "1-1").unwrap();
+        assert_eq!(
+            rig.everything(),
+            before,
+            "finished: {finish}, edited: {edited}"
+        );
+        assert_eq!(rig.text("/opt/m/b").as_deref(), Some("program one"));
+        let want = if edited { "mine" } else { "one" };
+        assert_eq!(rig.text("/etc/opt/m/c").as_deref(), Some(want));
+        let receipt = Receipt::load(&rig.layout).unwrap().unwrap();
+        assert_eq!(receipt.version.as_deref(), Some("1-1"));
+        take_away(&rig.layout, Depth::Purge).unwrap();
+        assert!(!rig.layout.path("/opt").exists());
+    }
+}
+
+#[test]
 fn files_of_others_are_named_and_left_alone() {
     let rig = rig();
     let package = package(&rig.work, "one", "", false);

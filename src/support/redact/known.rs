@@ -32,7 +32,12 @@ impl Known {
         let backwards: String = secret.chars().rev().collect();
         self.plain.add(backwards.as_bytes());
         // What a configuration has percent-encoded is sent decoded.
-        self.plain.add(&undone(bytes, percent).0);
+        let (decoded, _) = undone(bytes, percent);
+        if decoded.len() != bytes.len()
+            && let Ok(decoded) = String::from_utf8(decoded)
+        {
+            self.learn(&decoded);
+        }
         let shell = secret.replace('\'', "'\\''");
         self.plain.add(shell.as_bytes());
         let xml = secret

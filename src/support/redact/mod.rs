@@ -8,10 +8,12 @@ mod patterns;
 pub use anonymous::Anonymous;
 pub use patterns::is_secret_name;
 
+use crate::base::ids::WorkspaceName;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use known::Known;
 use patterns::{Kind, Span};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// What stands where a secret was.
@@ -77,8 +79,10 @@ impl Redactor {
         if let Some((_, password)) = decoded.as_deref().and_then(|text| text.split_once(':')) {
             self.learn(password);
         }
-        if is_likely(token) {
-            self.learn(token);
+        // `SharedKey workspace:signature`
+        let signature = token.split_once(':').map_or(token, |(_, rest)| rest);
+        if is_likely(signature) {
+            self.learn(signature);
         }
     }
 
@@ -107,22 +111,52 @@ impl Redactor {
         (done, counts)
     }
 
+    /// As [`Redactor::redact`], of an object or a list: it stays one.
+    pub fn redact_json(&self, value: &mut Value, counts: &mut Counts) {
+        match value {
+            Value::String(text) => {
+                let (plain, taken) = self.redact(text);
+                *text = plain;
+                for (kind, n) in taken {
+                    *counts.entry(kind).or_default() += n;
+                }
+            }
+            Value::Array(list) => list.iter_mut().for_each(|v| self.redact_json(v, counts)),
+            Value::Object(object) => {
+                for (name, value) in object.iter_mut() {
+                    match value {
+                        Value::String(text) if is_secret_name(name) && !text.is_empty() => {
+                            *text = MARK.to_owned();
+                            *counts.entry(Kind::Setting.name()).or_default() += 1;
+                        }
+                        _ => self.redact_json(value, counts),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Is one of the known secrets still in there?
     pub fn holds(&self, text: &str) -> bool {
         !self.known.find(text).is_empty()
     }
 }
 
-/// A word of a sentence is none: `password is wrong` must not make `wrong` a secret.
+/// A word of a sentence is none: `password is Wrong` must not make `Wrong` a secret. Nor is a short
+/// number, a path, or the id of a workspace.
 fn is_likely(value: &str) -> bool {
     let of = |f: fn(&u8) -> bool| value.bytes().any(|b| f(&b));
+    let capital_within = value.bytes().skip(1).any(|b| b.is_ascii_uppercase());
     let kinds = [
         of(u8::is_ascii_digit),
-        of(u8::is_ascii_uppercase) && of(u8::is_ascii_lowercase),
-        of(|b| b.is_ascii_punctuation() && !b".,:;/-_".contains(b)),
+        capital_within && of(u8::is_ascii_lowercase),
+        of(|b| b.is_ascii_punctuation() && !b".,:;/-_()".contains(b)),
     ];
+    let number = value.len() < 10 && value.bytes().all(|b| b.is_ascii_digit());
     let path = value.starts_with('/') || value.starts_with("http");
-    value.len() >= LIKELY && !path && kinds.contains(&true) && !value.contains(MARK)
+    let known = number || path || value.contains(MARK) || value.parse::<WorkspaceName>().is_ok();
+    value.len() >= LIKELY && kinds.contains(&true) && !known
 }
 
 #[cfg(test)]
@@ -134,16 +168,33 @@ mod tests {
         let mut redactor = Redactor::default();
         redactor.learn_from("password Winter2031!\n", true);
         redactor.learn_from("Authorization: Basic dTpodW50ZXIyMg==\n", false);
-        redactor.learn_from("password is wrong", false);
-        let (text, counts) = redactor.redact("it was Winter2031! and hunter22, wrong\npassword=x");
+        redactor.learn_from("password is Wrong", false);
+        let (text, counts) = redactor.redact("it was Winter2031! and hunter22, Wrong\npassword=x");
         assert_eq!(
             text,
-            "it was [redacted] and [redacted], wrong\npassword=[redacted]"
+            "it was [redacted] and [redacted], Wrong\npassword=[redacted]"
         );
         assert_eq!(counts, Counts::from([("known secret", 2), ("setting", 1)]));
         assert!(!redactor.holds(&text) && redactor.holds("%57inter2031!"));
         // A second time nothing is left to be taken out.
         let (again, counts) = redactor.redact(&text);
         assert_eq!((again, counts), (text, Counts::new()));
+    }
+
+    #[test]
+    fn an_object_stays_one() {
+        let mut redactor = Redactor::default();
+        redactor.learn("Winter2031!");
+        let text = r#"{"token":"a","n":{"token":null,"what":["token=b","x Winter2031!\" y"]},"last":"key=c"}"#;
+        let mut value: Value = serde_json::from_str(text).unwrap();
+        let mut counts = Counts::new();
+        redactor.redact_json(&mut value, &mut counts);
+        let wanted = serde_json::json!({
+            "token": MARK,
+            "n": {"token": null, "what": [format!("token={MARK}"), format!("x {MARK}\" y")]},
+            "last": format!("key={MARK}"),
+        });
+        assert_eq!(value, wanted);
+        assert_eq!(counts.values().sum::<usize>(), 4);
     }
 }

@@ -110,17 +110,11 @@ fn private_keys(text: &str, spans: &mut Vec<Span>) {
 /// `name = value`, `name: value`, `"name": "value"`, `name => value`, and lines `name value`.
 fn settings(text: &str, spans: &mut Vec<Span>) {
     let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    for (at, name) in pieces(text, |c| !is_word(c)) {
+    for (at, mut name) in pieces(text, |c| !is_word(c)) {
         let after = at + name.len();
-        if let Some(rest) = name.to_ascii_lowercase().rfind("sig%3d") {
-            // A link within a link.
-            let from = at + rest + 6;
-            let end = text[from..].find(|c: char| c.is_whitespace() || matches!(c, '&' | '"'));
-            add(
-                spans,
-                from..end.map_or(text.len(), |e| from + e),
-                Kind::Setting,
-            );
+        // A link within a link: `%3Fsig%3D`.
+        if text[..at].ends_with('%') && name.is_char_boundary(2) {
+            name = name.get(2..).unwrap_or(name);
         }
         if !is_secret_name(name) {
             continue;
@@ -207,7 +201,9 @@ fn value_end(text: &str, in_json: bool, in_link: bool) -> usize {
         return line_end(text);
     }
     let ends = |c: char| {
-        c.is_whitespace() || (in_json && matches!(c, ',' | '}' | ']')) || (in_link && c == '&')
+        c.is_whitespace()
+            || (in_json && matches!(c, ',' | '}' | ']'))
+            || (in_link && matches!(c, '&' | '"' | '\'' | '<' | '>'))
     };
     text.find(ends).unwrap_or(text.len())
 }
@@ -246,7 +242,7 @@ const STEMS: [&str; 12] = [
 ];
 const ENDINGS: [&str; 6] = ["pwd", "token", "key", "_pass", "authorization", "cookie"];
 /// Names of what is no secret itself.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 13] = [
     "path",
     "file",
     "dir",
@@ -257,6 +253,7 @@ const HARMLESS: [&str; 12] = [
     "name",
     "size",
     "loadcredential",
+    "nopasswd",
     "public_key",
     "public-key",
 ];

@@ -61,7 +61,7 @@ pub fn by_hand(host: &Host, id: &WorkspaceId, certs: Option<&Path>) -> Result<Ti
             "{why}; it is open which certificate the service knows: both are kept, the agent (or this command) asks again"
         ),
     }
-    let pair = ClientIdentity::load(folder)?.context("the new certificate is gone")?;
+    let pair = ClientIdentity::load_no_follow(folder)?.context("the new certificate is gone")?;
     match certs {
         // Handed over at the start only.
         Some(_) if services::is_active(host, &unit::name(id))? => {

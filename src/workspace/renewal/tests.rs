@@ -304,3 +304,18 @@ fn two_do_not_renew_at_once() {
         Renewal::Done(_)
     ));
 }
+
+#[test]
+fn no_link_is_followed() {
+    let [old, ..] = pairs();
+    let (dir, hub) = (folder(old), Hub::knowing(old));
+    let away = dir.path().join("elsewhere.pem");
+    std::fs::rename(dir.path().join("oms.crt"), &away).unwrap();
+    std::os::unix::fs::symlink(&away, dir.path().join("oms.crt")).unwrap();
+    let error = renew(dir.path(), &hub, Begin::New, || Ok(pairs()[1].clone())).unwrap_err();
+    assert!(format!("{error:#}").contains("oms.crt"), "{error:#}");
+    assert_eq!(hub.requests.get(), 0);
+    let file = dir.path().join("no-folder");
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(renew(&file, &hub, Begin::New, || unreachable!()).is_err());
+}
