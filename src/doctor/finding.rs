@@ -55,6 +55,7 @@ pub const CATALOGUE: &[(&str, Severity)] = &[
     ("folder-missing", Error),
     ("group-missing", Error),
     ("heartbeat-late", Warning),
+    ("host-copied", Error),
     ("installinfo-missing", Warning),
     ("key-missing", Error),
     ("key-open", Error),

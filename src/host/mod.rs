@@ -10,6 +10,7 @@
 pub mod account_files;
 pub mod accounts;
 pub mod blocks;
+pub mod credentials;
 pub mod image;
 pub mod last_words;
 pub mod layout;

@@ -17,6 +17,7 @@ pub mod templates;
 
 use crate::base::ids::{WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
+use crate::host::credentials::{self, Pair};
 use crate::host::layout::Layout;
 use crate::host::{Host, services, unit};
 use std::path::{Path, PathBuf};
@@ -93,9 +94,20 @@ pub fn primary(layout: &Layout) -> Option<WorkspaceId> {
 /// Key, certificate and a non-empty omsadmin.conf are there (bundle.md 6.9).
 pub fn is_onboarded(layout: &Layout, id: &WorkspaceName) -> bool {
     let paths = layout.workspace(id);
-    [paths.key(), paths.cert(), paths.omsadmin_conf()]
+    let pair = pair(layout, id);
+    [pair.key, pair.cert, paths.omsadmin_conf()]
         .iter()
         .all(|p| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.len() > 0))
+}
+
+/// Where the workspace's certificate and key are: what the service manager hands over goes before
+/// what is in ETC.
+pub fn pair(layout: &Layout, id: &WorkspaceName) -> Pair {
+    let paths = layout.workspace(id);
+    credentials::of(layout, id).unwrap_or_else(|| Pair {
+        cert: paths.cert(),
+        key: paths.key(),
+    })
 }
 
 /// Does the workspace's agent run? A service manager that does not answer counts as no.

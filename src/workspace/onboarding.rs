@@ -11,7 +11,7 @@ use crate::base::files::{self, Look, Owner};
 use crate::base::ids::{AgentGuid, WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
 use crate::host::services::ServiceError;
-use crate::host::{Host, accounts, logrotate, services, unit};
+use crate::host::{Host, accounts, credentials, logrotate, services, unit};
 use crate::plan::backup::Backups;
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
 use crate::plan::undo::Undo;
@@ -134,9 +134,9 @@ fn saved_settings(host: &Host, id: &WorkspaceId) -> Result<Option<OmsAdmin>> {
 
 /// Key and certificate of a workspace, read as carefully; `None` when they cannot be used.
 fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity>> {
-    let paths = host.layout.workspace(id);
-    let cert = files::read_text_no_follow(&paths.cert(), PEM_LIMIT)?;
-    let key = files::read_no_follow(&paths.key(), PEM_LIMIT)?.map(Zeroizing::new);
+    let pair = super::pair(&host.layout, id);
+    let cert = files::read_text_no_follow(&pair.cert, PEM_LIMIT)?;
+    let key = files::read_no_follow(&pair.key, PEM_LIMIT)?.map(Zeroizing::new);
     let (Some(cert_pem), Some(key)) = (cert, key) else {
         return Ok(None);
     };
@@ -144,7 +144,7 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
         cert_pem,
         key_pem: Secret::new(String::from_utf8_lossy(&key)),
     }
-    .or_renewed(&paths.certs());
+    .or_renewed(&host.layout.workspace(id).certs());
     let now = jiff::Timestamp::now();
     let good = identity.key_der().is_ok() && identity.not_after().is_ok_and(|end| end > now);
     Ok(good.then_some(identity))
@@ -526,11 +526,14 @@ impl Step for WriteIdentity {
         let plain = Look::owned(0o644, self.owner);
         let identity = &asked.request.identity;
         let key = identity.key_pem.expose();
-        for step in [
+        // A pair that the service manager hands over stays where it is.
+        let own = credentials::of(&self.host.layout, &self.request.id).is_none();
+        let pair = [
             WriteFile::new(paths.key(), key, secret),
             WriteFile::new(paths.cert(), identity.cert_pem.as_str(), secret),
-            WriteFile::new(paths.omsadmin_conf(), conf, plain),
-        ] {
+        ];
+        let pair = pair.into_iter().filter(|_| own);
+        for step in pair.chain([WriteFile::new(paths.omsadmin_conf(), conf, plain)]) {
             let mut step = ReadByAgent::new(step, &self.news);
             if !step.satisfied()? {
                 step.apply(report)?;

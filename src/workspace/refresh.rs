@@ -114,7 +114,8 @@ pub fn rebuild(host: &Host, report: &mut dyn Report) -> Result<Parts> {
 fn lack(host: &Host, id: &WorkspaceId) -> Option<String> {
     let paths = host.layout.workspace(id);
     let conf = paths.omsadmin_conf();
-    let there = [paths.key(), paths.cert(), conf.clone()]
+    let pair = super::pair(&host.layout, id);
+    let there = [pair.key, pair.cert, conf.clone()]
         .iter()
         .all(|p| p.is_file());
     if !there {

@@ -273,6 +273,12 @@ key_from_credentials() {
     local mark="cred-$$-$RANDOM" rc=0
     sh_ $name "logger -p auth.warning $mark"
     arrives "$mark" 20 || rc=1
+    # The pair is found where it is: nothing is missed, nothing made anew.
+    sh_ $name "cat $ETC/$WS/conf/omsadmin.conf" >"$WORK/cred.before"
+    sh_ $name 'omsagent doctor --install' | no grep -E 'key-missing|certificate-missing' || rc=1
+    exits 0 admin $name -w "$WS" -s KEY -d "$DOMAIN"; said 'already onboarded'
+    sh_ $name "cat $ETC/$WS/conf/omsadmin.conf" | cmp - "$WORK/cred.before" || rc=1
+    sh_ $name "! ls $ETC/$WS/certs/oms.key 2>/dev/null" || rc=1
     sh_ $name "rm -r /run/systemd/system/$(agent_unit).d; mv /root/of-roots/* $ETC/$WS/certs/; chown omsagent:omiusers $ETC/$WS/certs/*; chmod 640 $ETC/$WS/certs/*; systemctl daemon-reload; systemctl restart $(agent_unit)"
     return $rc
 }

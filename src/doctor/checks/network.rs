@@ -15,10 +15,11 @@ use crate::wire::http::{Cause, Client, HttpError, Options};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::topology::Telemetry;
 use crate::wire::upload::user_agent;
+use crate::workspace;
 use crate::workspace::exchange::{HeartbeatError, HeartbeatRequest, heartbeat};
 use jiff::Zoned;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -188,12 +189,13 @@ fn introduce(patient: &Patient, ward: &Ward, admin: OmsAdmin, way: &Way) -> Opti
     let layout = patient.host.layout.clone();
     let guid = admin.guid()?;
     // As root, in a folder of the service account: no link may lead elsewhere.
-    let paths = layout.workspace(&ward.id);
-    let plain = |p: PathBuf| std::fs::symlink_metadata(p).is_ok_and(|m| m.is_file());
-    if !plain(paths.cert()) || !plain(paths.key()) || admin.url_tld.is_empty() {
+    let pair = workspace::pair(&layout, &ward.id);
+    let plain = |p: &Path| std::fs::symlink_metadata(p).is_ok_and(|m| m.is_file());
+    let folder = pair.cert.parent().filter(|dir| pair.key.starts_with(dir))?;
+    if !plain(&pair.cert) || !plain(&pair.key) || admin.url_tld.is_empty() {
         return None;
     }
-    let identity = ClientIdentity::load(&paths.certs()).ok()??;
+    let identity = ClientIdentity::load(folder).ok()??;
     if !identity.fits().unwrap_or(false) {
         return None;
     }
