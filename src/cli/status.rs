@@ -24,7 +24,9 @@ pub fn run(args: &Args) -> Result<u8> {
         let plain = text(&status).replace(|c: char| c.is_control() && c != '\n', "?");
         out!("{}", plain.trim_end());
     }
-    Ok(u8::from(status.workspaces.iter().any(|w| !w.running)))
+    let expected = |w: &&WorkspaceStatus| w.role != "pseudo" || w.registered;
+    let mut workspaces = status.workspaces.iter().filter(expected);
+    Ok(u8::from(workspaces.any(|w| !w.running)))
 }
 
 fn text(status: &Status) -> String {

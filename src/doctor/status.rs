@@ -7,7 +7,7 @@ use super::sockets::{self, Listening};
 use super::{process, retirement};
 use crate::agent::figures::{ClockFigures, InputFigures, OutputFigures, Snapshot};
 use crate::base::files;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::host::layout::WorkspacePaths;
 use crate::host::unit_state::{self, UnitState};
 use crate::host::{Host, services, unit};
@@ -134,8 +134,8 @@ pub struct SocketStatus {
 
 /// Looks at every workspace of this host.
 pub fn look(host: &Host) -> Status {
-    let mut ids = workspace::all(&host.layout);
-    let primary = workspace::primary(&host.layout);
+    let mut ids = workspace::everything(&host.layout);
+    let primary: Option<WorkspaceName> = workspace::primary(&host.layout).map(Into::into);
     ids.sort_by_key(|id| primary.as_ref() != Some(id));
     let sockets: Vec<PathBuf> = ids
         .iter()
@@ -171,7 +171,7 @@ pub fn look(host: &Host) -> Status {
 
 fn one(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     unit: Option<&UnitState>,
     answer: Result<Snapshot, Silent>,
     listening: &[Listening],
@@ -221,6 +221,8 @@ fn one(
     let endpoint = admin.map(|a| a.oms_endpoint).filter(|url| !url.is_empty());
     let (role, marker) = match listing::role(host, id) {
         listing::Role::Primary => ("primary", None),
+        listing::Role::Marked(text) if id.id().is_none() => ("pseudo", Some(text)),
+        _ if id.id().is_none() => ("pseudo", None),
         listing::Role::Marked(text) => ("secondary", Some(text)),
         listing::Role::Other => ("other", None),
     };
@@ -229,7 +231,10 @@ fn one(
         id: id.to_string(),
         role,
         marker,
-        onboarded: may_read.then(|| workspace::is_onboarded(&host.layout, id)),
+        onboarded: may_read.then(|| match id.id() {
+            Some(_) => workspace::is_onboarded(&host.layout, id),
+            None => paths.omsagent_conf().exists(),
+        }),
         registered: match unit {
             Some(unit) => unit.load == "loaded",
             None => matches!(services::placed_text(host, &name), Ok(Some(_))),
@@ -271,7 +276,7 @@ fn one(
 /// port, if he may know that.
 fn listeners(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     process: &process::Process,
     listening: &[Listening],
     unknown: &mut Vec<String>,
@@ -380,7 +385,7 @@ mod tests {
     fn full() -> Status {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        let id: WorkspaceId = ID.parse().unwrap();
+        let id: crate::base::ids::WorkspaceId = ID.parse().unwrap();
         let paths = layout.workspace(&id);
         std::fs::create_dir_all(paths.conf()).unwrap();
         std::fs::create_dir_all(paths.certs()).unwrap();
@@ -484,7 +489,7 @@ mod tests {
     fn an_agent_that_does_not_answer_leaves_a_reason() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::detect(Layout::new(dir.path()));
-        let id: WorkspaceId = ID.parse().unwrap();
+        let id: WorkspaceName = ID.parse().unwrap();
         std::fs::create_dir_all(host.layout.workspace(&id).conf()).unwrap();
         let unit = UnitState {
             active: "active".into(),
