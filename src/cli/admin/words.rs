@@ -213,8 +213,8 @@ Onboarding:
 List workspaces:               omsadmin.sh -l
 Remove a workspace:            omsadmin.sh -x <workspace id>
 Remove all workspaces:         omsadmin.sh -X
-Save a proxy for all:          omsadmin.sh -p [http://][user:password@]host:port
-  and ask for its password:    omsadmin.sh -p [http://]host:port -u <proxy user>
+Save a proxy for all:          omsadmin.sh -p [http[s]://][user:password@]host:port
+  and ask for its password:    omsadmin.sh -p [http[s]://]host:port -u <proxy user>
 Renew the shipped settings:    omsadmin.sh -U
 Put folders right:             omsadmin.sh -R
 Does OMI listen on 1270?       omsadmin.sh -o     exit status 0: yes, 1: no
