@@ -112,9 +112,11 @@ trap finish_all EXIT
 
 # --- what a case says
 
-state() { # NAME: everything of ours on the host, by content, inode and time; who runs
-    inside "$1" still
-    sh_ "$1" 'sha256sum /etc/rsyslog.d/* /etc/rsyslog.conf /etc/syslog-ng/syslog-ng.conf 2>/dev/null; ls -A /var/lib/omsagent /etc/opt/microsoft/omsagent 2>/dev/null' || true
+# state NAME: everything of ours on the host, by inode, size and times; who runs. What the running agent writes is its business.
+state() {
+    sh_ "$1" "find $ETC /var/opt/microsoft/omsagent /opt/microsoft/omsagent/bin /etc/omsagent-onboard.conf /etc/rsyslog.d /etc/rsyslog.conf /etc/logrotate.d \
+            /etc/systemd/system \( -path '*/state' -o -path '*/log' \) -prune -o -printf '%p %y %m %U:%G %i %s %T@ %C@ %l\n' 2>/dev/null | sort
+        ls -A /var/lib/omsagent/undo 2>/dev/null; systemctl show -p MainPID -p NRestarts $(agent_unit) rsyslog.service"
 }
 HOST=$name
 # tried CODE CAUSE PATTERN WORDS...: omsadmin.sh fails so, and the host stays what it was.

@@ -69,6 +69,29 @@ afresh() {
     exits 1 control is-running "$WS"
 }
 
+# What is no workspace is never taken for one: not listed, not started, not removed.
+strange_names() {
+    local upper=${WS2^^} strange
+    in_ "mkdir -p $E/state/conf $E/..x/conf $E/-rf/conf $E/sysconf $E/SCOM/conf '$E/two words/conf' && ln -s /root $E/33333333-3333-3333-3333-333333333333 &&
+        echo x >$E/44444444-4444-4444-4444-444444444444 && ln -s /etc $E/scom && mkdir \"$E/\$(printf 'a\nb')\" && find $E -maxdepth 2 | sort >/run/strange"
+    try 0 '-l' admin $name -l; equal "$(grep -c . "$OUT.out")" 2 'lines of -l'
+    try '0 1' 'status --json' on $name $O/bin/omsagent status --json; json
+    equal "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["workspaces"]))' "$OUT.out")" 2 'workspaces in status'
+    for strange in state ..x ../x ../../scx . .. / '' -rf SCOM 'two words' "$E" 33333333-3333-3333-3333-333333333333 44444444-4444-4444-4444-444444444444; do
+        try '0 2' "-x '$strange'" admin $name -x "$strange"
+        try '0 1 72' "restart '$strange'" control restart "$strange"
+        try '0' "is-running '$strange'" control is-running "$strange"
+        case $strange in '') ;; *) try '3' "-w '$strange'" admin $name -w "$strange" -s KEY -d "$DOMAIN:1" --ca-file /mnt/k/ca.pem;; esac
+    done
+    in_ "find $E -maxdepth 2 | sort | diff /run/strange -; test -s /etc/shadow && test -s /root/outside && test -d /opt/microsoft"
+    undisturbed
+    # The same GUID in other letters is the same workspace.
+    try 0 'in capitals' admin $name -w "$upper" -s KEY -d "$DOMAIN" -m Second
+    said "^Workspace $WS2 already onboarded and agent is running\.$"
+    in_ "! test -e $E/$upper && rm -r $E/state $E/..x $E/-rf $E/SCOM '$E/two words' $E/33333333-* $E/44444444-* $E/scom \"$E/\$(printf 'a\nb')\""
+    undisturbed
+}
+
 conf() { row "omsadmin.conf: $1" "rm -rf conf/omsadmin.conf; $2" "${3:-settings-broken|file-owner}" "${4:-0}" "${5:-0 1}"; }
 cert() { row "oms.crt: $1" "rm -rf certs/oms.crt; $2" "${3:-certificate-}" "${4:-0}" "${5:-0 1}"; }
 key() { row "oms.key: $1" "rm -rf certs/oms.key; $2" "${3:-key-missing|certificate-}" "${4:-0}" "${5:-0 1}"; }
@@ -84,6 +107,8 @@ bundle $name "${UPGRADE[@]}" >"$WORK/install" 2>&1 || { cat "$WORK/install"; sta
 exits 0 admin $name -w "$WS2" -s KEY -d "$DOMAIN" -m Second || stage_broken 'no second onboarding'
 in_ 'echo outside >/root/outside; chmod 600 /root/outside'
 sleep 1; other >"$WORK/other"
+
+case_ 'names that are no workspace' strange_names
 
 conf 'empty' ': >conf/omsadmin.conf'
 conf 'half-written' "printf 'WORKSPACE_ID=$WS\nAGENT_GUID=0b6c' >conf/omsadmin.conf; chmod 644 conf/omsadmin.conf"

@@ -225,7 +225,7 @@ pub const GRAMMAR: Grammar = Grammar {
                     "-d DOMAIN",
                     "Top level domain of the service (default opinsights.azure.com)",
                 ),
-                ("-p PROXY", "Proxy: [http://][user:password@]host:port"),
+                ("-p PROXY", "Proxy: [http[s]://][user:password@]host:port"),
                 ("-u USER", "The proxy's user; its password is asked for"),
                 ("-a RESOURCE", "Azure resource id of this host"),
                 (

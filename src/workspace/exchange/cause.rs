@@ -157,9 +157,9 @@ impl OnboardCause {
                  proxy with -p"
             }
             C::Wire(Wire::TlsUntrusted) => {
-                "if it is the service's own authority, pass it with --ca-file; if a proxy or \
-                 firewall opens the connection (TLS inspection), let it leave this name alone, or \
-                 pass its authority with --ca-file"
+                "if a proxy or firewall opens the connection (TLS inspection), that is its \
+                 authority: let it leave this name alone; if the authority is to be trusted, pass \
+                 it with --ca-file"
             }
             C::Wire(Wire::TlsName) => {
                 "check the domain given with -d, and what answers at this name"

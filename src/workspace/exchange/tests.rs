@@ -165,7 +165,7 @@ fn a_wrong_key_is_code_5() {
         5,
         "Error onboarding. HTTP code 403, Reason: InvalidAuthorization. Check the Workspace ID, \
          Workspace Key and that the time of the system is correct.",
-        " Cause: the service does not accept this workspace ID with this key",
+        " Cause: the key is not one of this workspace's",
     );
 }
 
