@@ -178,7 +178,6 @@ impl Settings {
             notes: Vec::new(),
         };
         let mut review = Review::default();
-        review.grammar(document);
         for element in &document.elements {
             let Some(section) = Section::of(element) else {
                 review.other(element);
@@ -204,6 +203,7 @@ impl Settings {
             }
         }
         review.outside(&document.params);
+        review.grammar(document);
         settings.judge(&mut review);
         settings.notes = review.entries.iter().filter_map(Entry::note).collect();
         (settings, review)
