@@ -194,7 +194,6 @@ impl Settings {
             notes: Vec::new(),
         };
         let mut review = Review::default();
-        review.grammar(document);
         for element in &document.elements {
             let Some(section) = Section::of(element) else {
                 review.other(element);
@@ -220,6 +219,7 @@ impl Settings {
             }
         }
         review.outside(&document.params);
+        review.grammar(document);
         settings.judge(&mut review);
         settings.notes = review.entries.iter().filter_map(Entry::note).collect();
         (settings, review)

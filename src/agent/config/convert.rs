@@ -96,31 +96,29 @@ impl Writer<'_> {
         let blank = if element.arg.is_empty() { "" } else { " " };
         let arg = one_line(&element.arg);
         let _ = writeln!(text, "{indent}# <{}{blank}{arg}>", element.name);
-        self.content(element, plugin, indent, text);
+        self.content(element, plugin, &format!("{indent}#   "), text);
         let _ = writeln!(text, "{indent}# </{}>", element.name);
     }
 
+    /// What stands in an element, each line behind `prefix`.
     fn content(
         &self,
         element: &Element,
         plugin: Option<&'static Plugin>,
-        indent: &str,
+        prefix: &str,
         text: &mut String,
     ) {
         for param in &element.params {
             let value = shown(plugin.and_then(|p| p.param(&param.key)), param);
-            let _ = writeln!(
-                text,
-                "{indent}#   {}",
-                one_line(&format!("{} {value}", param.key))
-            );
+            let line = one_line(&format!("{} {value}", param.key));
+            let _ = writeln!(text, "{prefix}{line}");
         }
         for child in &element.children {
             let blank = if child.arg.is_empty() { "" } else { " " };
             let arg = one_line(&child.arg);
-            let _ = writeln!(text, "{indent}#   <{}{blank}{arg}>", child.name);
-            self.content(child, None, &format!("{indent}#  "), text);
-            let _ = writeln!(text, "{indent}#   </{}>", child.name);
+            let _ = writeln!(text, "{prefix}<{}{blank}{arg}>", child.name);
+            self.content(child, None, &format!("{prefix}  "), text);
+            let _ = writeln!(text, "{prefix}</{}>", child.name);
         }
     }
 

@@ -207,8 +207,25 @@ impl Review {
                 depth: 0,
             };
             let finding = Finding::Ignored(warning.text.clone());
-            self.push(&warning.place, directive, finding);
+            self.insert(&warning.place, directive, finding);
         }
+    }
+
+    /// Among the lines of its own file.
+    fn insert(&mut self, place: &Place, directive: Directive, finding: Finding) {
+        let of_file = |e: &Entry| e.place.as_ref().filter(|p| p.file == place.file).cloned();
+        let after = |e: &Entry| of_file(e).is_some_and(|p| p.line > place.line);
+        let mut entries = self.entries.iter();
+        let at = entries.position(after).unwrap_or_else(|| {
+            let last = self.entries.iter().rposition(|e| of_file(e).is_some());
+            last.map_or(self.entries.len(), |n| n + 1)
+        });
+        let entry = Entry {
+            place: Some(place.clone()),
+            directive,
+            finding,
+        };
+        self.entries.insert(at, entry);
     }
 
     /// Parameters outside of any element.
@@ -223,7 +240,13 @@ impl Review {
                     Finding::Unknown("outside of any element is not known here and left out".into())
                 }
             };
-            self.param(param, None, "", 0, finding);
+            let directive = Directive::Param {
+                key: param.key.clone(),
+                value: shown(None, param),
+                within: String::new(),
+                depth: 0,
+            };
+            self.insert(&param.place, directive, finding);
         }
     }
 

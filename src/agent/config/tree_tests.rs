@@ -132,9 +132,18 @@ fn the_originals_files_and_common_fragments() {
         .map(|d| (d.value.as_deref().unwrap(), d.verdict))
         .collect();
     assert!(objects.contains(&("Load", "unknown")) && objects.contains(&("Processor", "idle")));
-    // Every line of every file that is a directive is told.
-    for line in &report.directives {
-        assert!(line.line.is_some() == line.file.is_some());
+    // File by file, line by line.
+    let mut files: Vec<&str> = Vec::new();
+    let mut last = 0;
+    for line in report.directives.iter().filter(|d| d.file.is_some()) {
+        let file = line.file.as_deref().unwrap();
+        if files.last() != Some(&file) {
+            assert!(!files.contains(&file), "{file} comes twice");
+            files.push(file);
+            last = 0;
+        }
+        assert!(line.line.unwrap() >= last, "{line:?}");
+        last = line.line.unwrap();
     }
 }
 
@@ -185,6 +194,10 @@ fn a_converted_tree_does_the_same() {
             before.without_places(),
             "{name}:\n{text}"
         );
+        // A comment is a comment through and through.
+        let comments = text.lines().filter(|l| l.trim_start().starts_with('#'));
+        assert!(comments.clone().count() > 2);
+        assert!(!text.contains("#  #"), "{text}");
         // Nothing is left in it that has no effect, and it is its own conversion.
         let document = fluent::load(&new).unwrap();
         let report = Report::of(&new, &document, Path::new(STATE), true);
