@@ -111,15 +111,31 @@ impl Writer<'_> {
         };
         let heads = cells(rows.first().copied().unwrap_or_default());
         for row in rows.iter().skip(2) {
-            let row = cells(row);
+            let mut row = cells(row);
+            let mut heads = heads.as_slice();
+            // What belongs to the row above stands a column further.
+            while row.len() > 1 && row.first().is_some_and(String::is_empty) {
+                row.remove(0);
+                heads = heads.get(1..).unwrap_or_default();
+            }
             let (tag, rest) = row
                 .split_first()
                 .map_or(("", &[][..]), |(t, r)| (t.as_str(), r));
-            let named = rest.iter().zip(heads.iter().skip(1)).enumerate();
-            let meaning = named.filter(|(_, (cell, _))| !cell.is_empty());
+            let mut named: Vec<(&str, &str)> = rest
+                .iter()
+                .zip(heads.iter().skip(1))
+                .map(|(cell, head)| (head.as_str(), cell.as_str()))
+                .collect();
+            // What it does, then what it is without.
+            named.sort_by_key(|(head, _)| head.eq_ignore_ascii_case("default"));
+            let several = named.len() > 1;
+            let meaning = named
+                .iter()
+                .enumerate()
+                .filter(|(_, (_, cell))| !cell.is_empty());
             let meaning: Vec<String> = meaning
-                .map(|(at, (cell, head))| match at {
-                    0 => sentence(cell, rest.len() > 1),
+                .map(|(at, (head, cell))| match at {
+                    0 => sentence(&capital_if(several, cell), several),
                     _ => sentence(&format!("{}: {cell}", capital(head)), true),
                 })
                 .collect();
@@ -279,6 +295,14 @@ fn capital(text: &str) -> String {
     first.unwrap_or_default() + letters.as_str()
 }
 
+fn capital_if(wanted: bool, text: &str) -> String {
+    if wanted {
+        capital(text)
+    } else {
+        text.to_owned()
+    }
+}
+
 fn ended(text: &str) -> String {
     sentence(text, true)
 }
@@ -320,13 +344,27 @@ mod tests {
     #[test]
     fn prose_and_tables_become_a_page() {
         let text = page("% do it\n## Synopsis\n@synopsis x\n## Options\n@options x\n## Exit status\n@docs doc.md x\n## Notes\nOne\nline.\n\n- a\n- b\n").unwrap();
-        let body = text.split_once('\n').unwrap().1;
+        let body = text.split_once(".ad l\n").unwrap().1;
         assert_eq!(
             body,
             ".SH \"NAME\"\nx \\- do it\n.SH \"SYNOPSIS\"\n.RS 4\n.nf\nx [OPTIONS]\n.fi\n.RE\n\
              .SH \"OPTIONS\"\n.TP\n\\fB\\-a\\fR, \\fB\\-\\-all\\fR\nEverything.\n\
-             .SH \"EXIT STATUS\"\n.TP\n0\ndone.\n.TP\n1\nno. What to do: try.\n\
+             .SH \"EXIT STATUS\"\n.TP\n0\nDone.\n.TP\n1\nNo. What to do: try.\n\
              .SH \"NOTES\"\nOne line.\n.IP \\(bu 2\na\n.IP \\(bu 2\nb\n"
+        );
+    }
+
+    #[test]
+    fn a_row_may_belong_to_the_one_above() {
+        let text = page(
+            "% p\n## T\n| type | parameter | values | default |\n|---|---|---|---|\n\
+             | `s` (1) | | | |\n| | `port` | 0 to 9 | `5` |\n",
+        );
+        let text = text.unwrap();
+        let body = text.split_once(".SH \"T\"\n").unwrap().1;
+        assert_eq!(
+            body,
+            ".TP\n\\fBs\\fR (1)\n\\&\n.TP\n\\fBport\\fR\n0 to 9. Default: \\fB5\\fR.\n"
         );
     }
 

@@ -12,7 +12,7 @@ impl Page {
         let (title, section) = name.rsplit_once('.').unwrap_or((name, "1"));
         Page {
             text: format!(
-                ".TH {} {section} {date} \"omsagent {version}\" \"omsagent\"\n",
+                ".TH {} {section} {date} \"omsagent {version}\" \"omsagent\"\n.nh\n.ad l\n",
                 escaped(title)
             ),
         }
@@ -48,7 +48,10 @@ impl Page {
     pub fn term(&mut self, tag: &str, meaning: &str) {
         self.macro_line(".TP");
         self.words(tag);
-        self.words(meaning);
+        match meaning {
+            "" => self.line("\\&"),
+            meaning => self.words(meaning),
+        }
     }
 
     /// A point of a list.
@@ -187,7 +190,7 @@ mod tests {
         page.verbatim(&["  .x", "'y"]);
         assert_eq!(
             page.finish(),
-            ".TH omsagent.conf 5 2026-11-20 \"omsagent 2.0.0\" \"omsagent\"\n.SH \"FILES\"\n\
+            ".TH omsagent.conf 5 2026-11-20 \"omsagent 2.0.0\" \"omsagent\"\n.nh\n.ad l\n.SH \"FILES\"\n\
              \\&.conf\n.PP\n\\&'tis\n.PP\n.RS 4\n.nf\n  .x\n\\(aqy\n.fi\n.RE\n"
         );
     }
