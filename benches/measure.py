@@ -27,7 +27,8 @@ def once(setup: str, command: str) -> float:
 def main() -> None:
     if sys.argv[1] == "--rss":
         quiet = subprocess.DEVNULL
-        subprocess.run(sys.argv[2].split(), stdin=quiet, stdout=quiet, stderr=quiet)
+        # What is refused early needs little: such a figure would say nothing.
+        subprocess.run(sys.argv[2].split(), stdin=quiet, stdout=quiet, stderr=quiet, check=True)
         print(f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.1f}")
         return
     if sys.argv[1] == "--cpu":

@@ -61,6 +61,11 @@ pub const KEYS: &[Key] = &[
         "--skip-docker-provider-install",
         Kind::Flag,
     ),
+    ("enable_opsmgr", "--enable-opsmgr", Kind::Flag),
+    ("extract_script", "--extract-script", Kind::Path),
+    ("extract_binary", "--extract-binary", Kind::Path),
+    ("debug", "--debug", Kind::Flag),
+    ("interactive", "--interactive", Kind::Flag),
     ("json", "--json", Kind::Flag),
     (
         "progress",

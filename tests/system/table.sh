@@ -35,7 +35,7 @@ mode = 0o755'
 path = \"$place/$1\""
         if [ "$1" = omsconfig ]; then
             # shellcheck disable=SC2016
-            printf '#!/bin/sh\nsleep "$(cat /root/sleep-remove 2>/dev/null || echo 0)"\n' >"$d/before-removal"
+            printf '#!/bin/sh\n[ -e /root/sleep-remove ] || exit 0\ntouch /root/removal-begun; sleep "$(cat /root/sleep-remove)"\n' >"$d/before-removal"
             removal_deb='prerm = "before-removal"' removal_rpm='preun = "before-removal"'
         fi
         if [ "$1" = scx ]; then
@@ -278,21 +278,21 @@ term_in_a_kit() {
 }
 # What is under way comes to its end, the rest stays; the same command again does the rest.
 term_in_a_removal() {
-    sh_ $name 'echo 3 >/root/sleep-remove; ( sleep 1.5; touch /root/now ) >/dev/null 2>&1 &'
-    signalled "$1" "$2" /root/now 17 all --remove
+    sh_ $name 'echo 3 >/root/sleep-remove'
+    signalled "$1" "$2" /root/removal-begun 17 all --remove
     said 'stopped by a signal' "$OUT.err"
     have 'omi scx omsagent '
-    sh_ $name 'rm /root/sleep-remove /root/now'
+    sh_ $name 'rm /root/sleep-remove /root/removal-begun'
     b 0 all --remove
     have ''
     b 0 all --upgrade
 }
 uninstall_hears_it() {
     # shellcheck disable=SC2016
-    exits 17 sh_ $name 'echo 3 >/root/sleep-remove; /opt/microsoft/omsagent/bin/uninstall R & p=$!; sleep 1.5; kill -TERM $p; wait $p'
+    exits 17 sh_ $name 'echo 3 >/root/sleep-remove; /opt/microsoft/omsagent/bin/uninstall R & p=$!; for i in $(seq 200); do [ -e /root/removal-begun ] && break; sleep 0.1; done; kill -TERM $p; wait $p'
     said 'stopped by a signal' "$OUT.err"
     have 'omi scx omsagent '
-    sh_ $name 'rm /root/sleep-remove'
+    sh_ $name 'rm /root/sleep-remove /root/removal-begun'
     clean
 }
 # Settings of an earlier installation outlive a run that fails.

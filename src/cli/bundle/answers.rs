@@ -130,6 +130,41 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_is_a_key() {
+        let file = "mode = \"upgrade\"\nenable_opsmgr = true\nextract_script = \"s\"\n\
+                    extract_binary = \"/b\"\ndebug = true\ninteractive = true";
+        let words = words(file, &[]).unwrap();
+        let want = "--upgrade --enable-opsmgr --extract-script DIR/s --extract-binary /b --debug \
+                    --interactive";
+        assert_eq!(words.join(" "), want);
+        // All that the help names, but for the words that end a run at once and their own.
+        let not = [
+            "--version",
+            "--help",
+            "--source-references",
+            "--answers",
+            "--explain",
+        ];
+        let usage = crate::cli::bundle::args::usage("b");
+        let named = usage.split(|c: char| c.is_whitespace() || c == ',');
+        let options: Vec<&str> = named
+            .filter(|w| w.starts_with("--") && w.len() > 2)
+            .collect();
+        assert!(options.len() > 30, "{options:?}");
+        for option in options {
+            let mode = option.strip_prefix("--").unwrap_or_default();
+            let known = KEYS.iter().any(|(_, key, kind)| {
+                *key == option || matches!(kind, Kind::Word(words) if words.contains(&mode))
+            });
+            let secret = option == "--shared"; // never in a file
+            assert!(
+                known || secret || not.contains(&option),
+                "{option} has no key"
+            );
+        }
+    }
+
+    #[test]
     fn a_variable_must_be_set_when_it_is_needed() {
         let file = "shared_key_env = \"SET\"\nproxy_env = \"SET\"";
         assert_eq!(

@@ -71,7 +71,7 @@ impl Manner {
             detailed_exitcode: self.detailed_exitcode || there.detailed_exitcode,
             answers: self.answers,
             explain: self.explain,
-            interactive: self.interactive,
+            interactive: self.interactive || there.interactive,
             yes: self.yes || there.yes,
         }
     }
