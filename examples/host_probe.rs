@@ -107,8 +107,14 @@ fn call(words: &[&str]) -> Result<String> {
             };
             let outcome = match *what {
                 "install" => manager.install(argument.as_ref(), how, &mut keep)?,
-                "remove" => manager.remove(argument, &mut keep)?,
-                "purge" => manager.purge(argument, &mut keep)?,
+                "remove" | "purge" => {
+                    let leaving = match *what {
+                        "purge" => packages::Leaving::Purge,
+                        _ => packages::Leaving::Remove,
+                    };
+                    let known = manager.known(argument)?;
+                    manager.take_away(argument, known, leaving, &mut keep)?
+                }
                 _ => bail!("package {what}?"),
             };
             format!(
