@@ -142,7 +142,7 @@ pub fn look(host: &Host) -> Status {
         .map(|id| host.layout.workspace(id).status_socket())
         .collect();
     let asked = std::thread::spawn(move || asking::ask(&sockets, PATIENCE));
-    let names: Vec<String> = ids.iter().map(|id| unit::name(id)).collect();
+    let names: Vec<String> = ids.iter().map(unit::name).collect();
     let units = unit_state::of(host, &names);
     let trouble = units.as_ref().err().map(|e| format!("{e:#}"));
     let units = units.unwrap_or_default();
