@@ -230,6 +230,7 @@ at_services() {
     at_service 5 wrong-key "$CODE 403, Reason: InvalidWorkspaceKey\..* Cause: the key is not one of this workspace's" wrong-key
     at_service 5 wrong-key 'the key is not one .*; and the clock of this host is 9 minutes ahead' wrong-key-and-clock
     at_service 5 unknown-workspace 'the service knows no workspace of this ID' unknown-workspace
+    at_service 5 disabled 'is switched off at the service' disabled
     at_service 5 incomplete-system 'name, vendor or version of this system' incomplete-system
     at_service 5 altered 'did not arrive as it was sent' altered
     at_service 5 refused 'Reason: Something\[31m new\.' refused
@@ -274,7 +275,7 @@ at_the_hub() { # the real service's own words
 clocks() { # the hub believes another time: 20 minutes, both ways
     local debug=$TOP/target/debug/omsagent fake way said_
     fake=$(find /usr/lib -name libfaketime.so.1 | sed -n 1p)
-    [ -x "$debug" ] # a static program takes no preloaded clock
+    [ -x "$debug" ] || { echo 'target/debug/omsagent is missing: a static program takes no preloaded clock'; return 1; }
     for way in +20m:behind -20m:ahead; do
         said_=${way#*:}
         HUB_BINARY=$debug hub_start $HOST env LD_PRELOAD="$fake" FAKETIME="${way%:*}"
@@ -375,14 +376,15 @@ seen_nowhere() {
     inside $HOST holds /mnt/k/pattern
     sh_ $HOST "mv /mnt/proxy.conf.kept $ETC/proxy.conf"
 }
+identity() { sh_ $HOST "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic $(agent_unit); sha256sum $ETC/$WS/certs/* $ETC/ca.pem"; }
 still_there() {
     sh_ $HOST "logger -p user.err 'the same agent'"
     arrives 'the same agent' 30
-    same_file "$WORK/agent" <(sh_ $HOST "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic $(agent_unit); sha256sum $ETC/$WS/certs/* $ETC/ca.pem")
+    identity >"$WORK/agent.now"; same_file "$WORK/agent" "$WORK/agent.now"
 }
 onboarded_without() {
     exits 0 admin $HOST -w "$WS" -s KEY -d "$DOMAIN" --ca-file /mnt/k/ca.pem
-    sh_ $HOST "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic $(agent_unit); sha256sum $ETC/$WS/certs/* $ETC/ca.pem" >"$WORK/agent"
+    identity >"$WORK/agent"
 }
 every_cause_was_met() {
     sort -u "$WORK/met" >"$WORK/met.all"

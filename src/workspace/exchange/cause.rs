@@ -23,6 +23,8 @@ pub enum OnboardCause {
     UnknownWorkspace,
     /// 403: the key is not the workspace's.
     WrongKey,
+    /// 403: the workspace or the agent is switched off.
+    Disabled,
     /// 403: name, vendor or version of the system are missing.
     IncompleteSystem,
     /// 403: what arrived is not what was sent.
@@ -59,6 +61,7 @@ impl OnboardCause {
             C::ClockSkew,
             C::UnknownWorkspace,
             C::WrongKey,
+            C::Disabled,
             C::IncompleteSystem,
             C::Altered,
             C::Refused,
@@ -84,6 +87,7 @@ impl OnboardCause {
             C::ClockSkew => "clock-skew",
             C::UnknownWorkspace => "unknown-workspace",
             C::WrongKey => "wrong-key",
+            C::Disabled => "disabled",
             C::IncompleteSystem => "incomplete-system",
             C::Altered => "altered",
             C::Refused => "refused",
@@ -127,6 +131,7 @@ impl OnboardCause {
             C::ClockSkew
             | C::UnknownWorkspace
             | C::WrongKey
+            | C::Disabled
             | C::IncompleteSystem
             | C::Altered
             | C::Refused
@@ -186,6 +191,10 @@ impl OnboardCause {
             C::WrongKey => {
                 "the key is not one of this workspace's: copy ID and key again from the workspace"
             }
+            C::Disabled => {
+                "the workspace, or this agent, is switched off at the service: have it switched on \
+                 there"
+            }
             C::IncompleteSystem => {
                 "the service misses name, vendor or version of this system: see /etc/os-release"
             }
@@ -221,6 +230,8 @@ impl OnboardCause {
             ("WorkspaceMismatch", C::Altered),
             ("InvalidWorkspaceKey", C::WrongKey),
             ("InvalidAuthorization", C::WrongKey),
+            ("WorkspaceDisabled", C::Disabled),
+            ("AgentDisabled", C::Disabled),
             ("IncompleteOperatingSystem", C::IncompleteSystem),
             ("InvalidContentHash", C::Altered),
             ("MissingHeader", C::Altered),
