@@ -46,12 +46,14 @@ minimal() {
 
 plant() {
     sh_ $name "d=/etc/systemd/system/$(agent_unit).d; mkdir -p \$d"'
-        { echo "[Service]"; echo "Environment=SOMETHING=$(sed -n 1p /mnt/k/planted)"; } >$d/secret.conf
+        { echo "[Service]"; echo "Environment=SOMETHING=$(sed -n 1p /mnt/k/planted)"
+          echo "ExecStartPre=+/bin/sh /root/say"; } >$d/secret.conf
+        echo "echo answer: token=$(sed -n 2p /mnt/k/planted)" >/root/say
         printf "http://u:%s@proxy.test:3128\n" "$(sed -n 3p /mnt/k/planted | sed s/@/%40/)" >'$E'/proxy.conf
         systemctl daemon-reload'
     # The journal of the unit, as its agent could have written it.
-    sh_ $name 'systemd-run -q --wait --unit='"$(agent_unit)"'-x sh -c "true" || true
-        printf "answer: token=%s\n" "$(sed -n 2p /mnt/k/planted)" | systemd-cat -t omsagent
+    sh_ $name "systemctl restart $(agent_unit); journalctl -q -u $(agent_unit)" | grep -F -- "$(planted 2)"
+    sh_ $name '
         log=/var/opt/microsoft/omsagent/'"$WS"'/log/omsagent.log
         printf "2031-01-02 03:04:05 +0000 [warn]: Proxy-Authorization: Basic %s\n" "$(printf "u:%s" "$(sed -n 3p /mnt/k/planted)" | base64 -w0)" >>$log
         printf "2031-01-02 03:04:05 +0000 [warn]: ran omsadmin.sh -w x -s %s\n" "$(sed -n 4p /mnt/k/planted)" >>$log
@@ -77,6 +79,7 @@ forms() {
 no_secret() {
     { cat "$WORK/k/planted"; cat "$WORK/k/key"; echo; } | forms >"$WORK/patterns"
     sh_ $name "grep -v -- '---' $E/$WS/certs/oms.key" >>"$WORK/patterns"
+    sed -i '/^.\{0,7\}$/d' "$WORK/patterns"; [ "$(wc -l <"$WORK/patterns")" -gt 40 ]
     # They can be found where they are.
     sh_ $name "cat /var/opt/microsoft/omsagent/$WS/log/omsagent.log /etc/systemd/system/$(agent_unit).d/secret.conf" | grep -cF -f "$WORK/patterns"
     no grep -rnaF -f "$WORK/patterns" "$WORK/s"
@@ -96,6 +99,7 @@ helps() {
     python3 -c 'import json, sys; [json.load(open(f)) for f in sys.argv[1:]]' "$WORK/s/status.json" "$WORK/s/doctor.json" "$WORK/s/history.json"
     # Not even asked: nothing went out and the syslog daemon got no message.
     unsaid 'test message' "$WORK/s/doctor.json"
+    said 'answer: token=\[redacted\]' "$WORK/s/units/$WS.journal.txt"
 }
 anybody() {
     exits 0 sh_ $name 'cd /tmp && rm -rf n && mkdir -m 777 n && cd n && runuser -u nobody -- omsagent support-bundle --json'
@@ -109,7 +113,7 @@ changes_nothing() {
     inside $name still >"$WORK/still.2"; same_file "$WORK/still.1" "$WORK/still.2"
 }
 gone() {
-    sh_ $name "rm -r /etc/systemd/system/$(agent_unit).d"
+    sh_ $name "rm -r /root/say /etc/systemd/system/$(agent_unit).d"
     exits 0 bundle $name --purge
     sh_ $name 'find /usr/share/man /usr/share/bash-completion /usr/share/fish /usr/share/zsh \( -name "*omsa*" -o -name "service_control*" -o -name "configure_syslog*" \) 2>/dev/null | grep . && exit 1 || true'
     inside $name list >"$WORK/after"; same_file "$WORK/before" "$WORK/after"

@@ -338,6 +338,23 @@ mod tests {
     }
 
     #[test]
+    fn every_option_is_in_the_table_and_none_besides() {
+        use crate::cli::grammar::Words as Row;
+        let rows = GRAMMAR.rows().flat_map(|(row, _)| Row::of(row).spellings);
+        let shown: Vec<&str> = rows.collect();
+        let letters = ('a'..='z')
+            .chain('A'..='Z')
+            .map(|letter| format!("-{letter}"));
+        let long = ["--ca-file", "--shared-key-file", "--help", "--list"];
+        for word in letters.chain(long.map(str::to_owned)) {
+            let words = [&word, "/dev/null"].map(OsString::from);
+            let read = parse(&words);
+            let illegal = matches!(&read, Err(Early::Refused(0, t)) if t.starts_with("Illegal"));
+            assert_eq!(illegal, !shown.contains(&word.as_str()), "{word}");
+        }
+    }
+
+    #[test]
     fn a_value_with_blanks_stays_whole() {
         let words = parsed(&["-w", "x", "-s", "y", "-m", "two words"]).unwrap();
         assert_eq!(words.marker.as_deref(), Some("two words"));
