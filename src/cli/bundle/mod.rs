@@ -166,11 +166,13 @@ fn work(
     let deploys = matches!(request.mode, Mode::Install | Mode::Upgrade);
     // Those two wait for the check of the whole bundle.
     let waits = deploys && !request.nothing_to_do;
-    if request.opsmgr && !request.dry_run && !waits {
-        if let Err(text) = immediate::mark_opsmgr() {
-            err!("error\t{text}");
-            return End::silent(1);
-        }
+    if request.opsmgr
+        && !request.dry_run
+        && !waits
+        && let Err(text) = immediate::mark_opsmgr()
+    {
+        err!("error\t{text}");
+        return End::silent(1);
     }
     if request.nothing_to_do {
         return End::new(0);
