@@ -107,8 +107,14 @@ fn call(words: &[&str]) -> Result<String> {
             };
             let outcome = match *what {
                 "install" => manager.install(argument.as_ref(), how, &mut keep)?,
-                "remove" => manager.remove(argument, &mut keep)?,
-                "purge" => manager.purge(argument, &mut keep)?,
+                "remove" => {
+                    let known = manager.known(argument)?;
+                    manager.take_away(argument, known, packages::Leaving::Remove, &mut keep)?
+                }
+                "purge" => {
+                    let known = manager.known(argument)?;
+                    manager.take_away(argument, known, packages::Leaving::Purge, &mut keep)?
+                }
                 _ => bail!("package {what}?"),
             };
             format!(
