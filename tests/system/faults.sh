@@ -116,6 +116,24 @@ killed_onboarding_is_taken_back() {
     sh_ $name "ln -sfn $ETC/$WS/conf $ETC/conf"
 }
 
+# Ended by SIGTERM in the same moment: it takes all of it back by itself.
+ended_onboarding_is_taken_back() {
+    sh_ $name "ln -sfn /nowhere $ETC/conf"
+    state >"$WORK/s1"
+    sh_ $name "sed -i.was 's/^AGENT_GUID=.*/AGENT_GUID=/' $ETC/$WS/conf/omsadmin.conf"
+    sh_ $name 'mkdir -p "/etc/systemd/system/$1.d" && printf "[Service]\nExecStartPre=+/bin/sleep 5\n" >"/etc/systemd/system/$1.d/slow.conf" && systemctl daemon-reload' "$UNIT"
+    # shellcheck disable=SC2016
+    exits 30 sh_ $name 'key=$(cat /mnt/k/key); n=$(wc -l </var/lib/omsagent/journal.jsonl); /opt/microsoft/omsagent/bin/omsadmin.sh -w "$1" -s "$key" -d "$2" --ca-file /mnt/k/ca.pem & p=$!
+        for i in $(seq 1 200); do tail -n "+$((n + 1))" /var/lib/omsagent/journal.jsonl | grep -q "\"what\":\"install, enable and start" && [ "$(systemctl is-active "$3")" = activating ] && break; sleep 0.1; done
+        kill -TERM $p; wait $p' "$WS" "$DOMAIN" "$UNIT"
+    said 'stopped by a signal'; unsaid 'not taken back|panicked'
+    sh_ $name 'rm -rf "/etc/systemd/system/$1.d"; systemctl daemon-reload' "$UNIT"
+    sh_ $name "cd $ETC/$WS/conf && chown --reference=omsadmin.conf omsadmin.conf.was && mv omsadmin.conf.was omsadmin.conf"
+    state >"$WORK/s2"; same_file "$WORK/s1" "$WORK/s2"
+    sh_ $name "systemctl is-active $UNIT; test ! -e /var/lib/omsagent/undo"
+    sh_ $name "ln -sfn $ETC/$WS/conf $ETC/conf"
+}
+
 # The service account plants links where root reads; nothing of them comes out.
 planted_links() {
     local as='runuser -u omsagent --'
@@ -191,6 +209,7 @@ case_ 'onboarding works after that' onboards
 case_ 'a failed re-onboarding: the old certificate is back, the agent runs' failed_start_keeps_the_old_pair
 case_ 'a syslog daemon that does not restart: the old forwarding is back' failed_syslog_restart_keeps_the_forwarding
 case_ 'a killed re-onboarding: the next command puts everything back' killed_onboarding_is_taken_back
+case_ 'a re-onboarding that is ended by SIGTERM puts everything back' ended_onboarding_is_taken_back
 case_ 'new settings restart the agent, the same ones do not' new_settings_reach_the_agent
 case_ 'links planted by the service account lead nowhere' planted_links
 case_ 'a package upgrade restarts the agent once' upgrade_restarts_once

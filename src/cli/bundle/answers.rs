@@ -146,7 +146,7 @@ mod tests {
             "--explain",
         ];
         let usage = crate::cli::bundle::args::usage("b");
-        let named = usage.split(|c: char| c.is_whitespace() || c == ',');
+        let named = usage.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
         let options: Vec<&str> = named
             .filter(|w| w.starts_with("--") && w.len() > 2)
             .collect();
