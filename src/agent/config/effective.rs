@@ -238,6 +238,7 @@ impl Settings {
     fn proxies(&self) -> Vec<Gateway> {
         let files = self.outputs.iter().map(|o| &o.files);
         let files = files.chain(self.topology.iter().map(|t| &t.files));
+        let files = files.chain(self.telemetry.iter().map(|t| &t.files));
         let mut paths: Vec<&Path> = files.map(|f| f.proxy.as_path()).collect();
         paths.sort();
         paths.dedup();

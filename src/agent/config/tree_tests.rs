@@ -268,6 +268,7 @@ fn the_loader_and_the_report_agree() {
             let built = settings.syslog.len()
                 + settings.heartbeats.len()
                 + settings.topology.len()
+                + settings.telemetry.len()
                 + settings.outputs.len();
             let wanted = plugin.verdict == Verdict::Honoured
                 && !["null", "filter_syslog"].contains(&plugin.name);
