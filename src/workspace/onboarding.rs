@@ -126,7 +126,7 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
         key_pem: Secret::new(String::from_utf8_lossy(&key)),
     };
     let now = jiff::Timestamp::now();
-    let good = identity.key_der().is_ok() && identity.not_after().is_ok_and(|end| end > now);
+    let good = identity.fits().unwrap_or(false) && identity.not_after().is_ok_and(|end| end > now);
     Ok(good.then_some(identity))
 }
 
