@@ -151,6 +151,12 @@ fn open(through: &Path, path: &Path, flags: i32) -> Result<Option<File>> {
     {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) if flags != 0 && e.raw_os_error() == Some(nix::libc::ELOOP) => {
+            bail!(
+                "cannot read `{}`: it is a link, which is not followed here",
+                path.display()
+            )
+        }
         Err(e) => return Err(e).with_context(|| format!("cannot read `{}`", path.display())),
     };
     if !file.metadata()?.is_file() {

@@ -65,7 +65,7 @@ impl Backups {
             return Ok(Undo::Link { path, before });
         }
         if !meta.is_file() {
-            bail!("`{}` is in the way: not a file", path.display());
+            bail!("`{}` is in the way: not a file; remove it", path.display());
         }
         let bytes = files::read_no_follow(&path, LIMIT)?.map(Zeroizing::new);
         let bytes = bytes.with_context(|| format!("`{}` is gone", path.display()))?;

@@ -93,7 +93,7 @@ pub fn lines(host: &Host) -> Vec<String> {
     let first: Option<WorkspaceName> = primary(&host.layout).map(Into::into);
     names.sort_by_key(|name| first.as_ref() != Some(name));
     let scom = WorkspaceName::scom();
-    if host.layout.workspace(&scom).etc.is_dir() {
+    if super::everything(&host.layout).contains(&scom) {
         names.push(scom);
     }
     if names.is_empty() {

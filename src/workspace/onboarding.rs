@@ -146,8 +146,16 @@ fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity
     }
     .or_renewed(&host.layout.workspace(id).certs());
     let now = jiff::Timestamp::now();
-    let good = identity.key_der().is_ok() && identity.not_after().is_ok_and(|end| end > now);
+    let good = identity.fits().unwrap_or(false) && identity.not_after().is_ok_and(|end| end > now);
     Ok(good.then_some(identity))
+}
+
+/// What cannot be read of an earlier onboarding is as good as lost: this one replaces it.
+fn readable<T>(saved: Result<Option<T>>, report: &mut dyn Report) -> Option<T> {
+    saved.unwrap_or_else(|e| {
+        report.line(&format!("warning\t{e:#}: it is made anew"));
+        None
+    })
 }
 
 /// The whole onboarding. `version` is the agent's `a.b.c-d`.
@@ -414,8 +422,7 @@ impl Step for Register {
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let layout = &self.host.layout;
         let known = is_onboarded(layout, &self.request.id)
-            .then(|| saved_settings(&self.host, &self.request.id))
-            .transpose()?
+            .then(|| readable(saved_settings(&self.host, &self.request.id), report))
             .flatten()
             .filter(|conf| {
                 let copied = identity::is_copy(conf, &MachineIds::read(layout));
@@ -428,7 +435,7 @@ impl Step for Register {
         let kept = match &known {
             Some(guid) => {
                 report.line(&format!("info\tReusing previous agent GUID {guid}"));
-                saved_identity(&self.host, &self.request.id)?
+                readable(saved_identity(&self.host, &self.request.id), report)
             }
             None => None,
         };
@@ -546,7 +553,9 @@ impl Step for WriteIdentity {
 impl WriteIdentity {
     /// omsadmin.conf (bundle.md 4.12); lines that somebody added to an earlier one are kept.
     fn settings(&self, asked: &Asked) -> Result<String> {
-        let before = saved_settings(&self.host, &self.request.id)?.unwrap_or_default();
+        // Register has told why, if they cannot be read.
+        let before = saved_settings(&self.host, &self.request.id);
+        let before = before.ok().flatten().unwrap_or_default();
         let machine = MachineIds::read(&self.host.layout);
         let mut conf = OmsAdmin {
             diagnostic_endpoint: before.diagnostic_endpoint,

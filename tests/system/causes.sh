@@ -54,7 +54,7 @@ squid_start() { # NAME
     cat "$WORK/certs/good.pem" "$WORK/certs/good.key" >"$S/conf/proxy.pem"
     cat "$WORK/certs/inspector.pem" "$WORK/certs/inspector.key" >"$S/conf/inspector.pem"
     cat "$WORK/certs/service.pem" "$WORK/k/ca.pem" >"$S/conf/trusted.pem"
-    printf '%s:%s\n' plain "$(openssl passwd -apr1 "$PASSWORD")" colon "$(openssl passwd -apr1 "co:$PASSWORD:on")" signs "$(openssl passwd -apr1 "at@$PASSWORD%20")" >"$S/conf/users"
+    printf '%s:%s\n' plain "$(openssl passwd -apr1 "$PASSWORD")" colon "$(openssl passwd -apr1 "co:$PASSWORD:on")" signs "$(openssl passwd -apr1 "at@$PASSWORD%20")" written "$(openssl passwd -apr1 "at%40$PASSWORD")" >"$S/conf/users"
     printf '%s\t%s\n' 127.0.0.1 localhost 127.0.0.1 "$WS.oms.$DOMAIN" 127.0.0.1 "$WS.ods.$DOMAIN" ::1 "$WS2.oms.$DOMAIN" ::1 "$WS2.ods.$DOMAIN" >"$S/conf/hosts"
     cat >"$S/conf/squid.conf" <<X
 http_port 127.0.0.1:$PLAIN
@@ -312,7 +312,7 @@ forget() { exits 0 admin $HOST -X; sh_ $HOST "rm -f $ETC/proxy.conf $ETC/ca.pem"
 # names_known yes|no: where they are not, only the proxy knows the service's address.
 names_known() {
     case $1 in
-        no) sh_ $HOST "cp /etc/hosts /run/hosts.kept; grep -v $DOMAIN /run/hosts.kept >/etc/hosts";;
+        no) sh_ $HOST "test -e /run/hosts.kept || cp /etc/hosts /run/hosts.kept; grep -v $DOMAIN /run/hosts.kept >/etc/hosts";;
         yes) sh_ $HOST 'cat /run/hosts.kept >/etc/hosts';;
     esac
 }
@@ -322,9 +322,9 @@ through_proxies() {
     onboards "http://[::1]:$PLAIN"
     onboards "plain:$PASSWORD@127.0.0.1:$USERS"
     onboards "http://colon:co:$PASSWORD:on@127.0.0.1:$USERS"
-    onboards "signs:at%40$PASSWORD%20@127.0.0.1:$USERS"
+    onboards "signs:at%40$PASSWORD%2520@127.0.0.1:$USERS"
+    onboards "written:at%40$PASSWORD@127.0.0.1:$USERS"
     onboards "https://plain:$PASSWORD@proxy.test:$SECURE"
-    names_known yes
 }
 old_https() { # a proxy that speaks no TLS: as before there were others
     exits 0 admin $HOST -w "$WS" -s KEY -d "$DOMAIN" "${CAS[@]}" -p "https://plain:$PASSWORD@127.0.0.1:$USERS"
@@ -447,6 +447,7 @@ hub_start $name
 case_ 'after all that the same agent runs, and is known' still_there
 forget >/dev/null
 case_ 'onboards through each kind of proxy, and sends' through_proxies
+names_known yes
 case_ 'https:// for a proxy that speaks no TLS' old_https
 case_ 'a proxy of the environment is saved' from_environment
 case_ 'a proxy that opens TLS and is trusted: onboarded, with a warning' opened_and_trusted
