@@ -17,6 +17,7 @@ pub mod product;
 pub mod recovery;
 pub mod release;
 pub mod rollback;
+mod strays;
 pub mod withdraw;
 
 use crate::plan::patience;

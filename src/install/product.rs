@@ -3,7 +3,7 @@
 //! `rpm -U` and the bundle end in the same state (bundle.md 4.2-4.6, 4.13).
 
 use super::first_boot::PrepareFirstBoot;
-use super::{migrate, release};
+use super::{migrate, release, strays};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
 use crate::host::accounts::UserSpec;
@@ -73,6 +73,7 @@ pub fn configure_plan(host: &Host) -> Plan {
 /// Folders where a killed run may have left a file under a name that is not final.
 pub(super) fn sweep(host: &Host) {
     let layout = &host.layout;
+    strays::sweep(layout);
     let fixed = [
         "/etc",
         "/etc/logrotate.d",
