@@ -17,6 +17,7 @@ pub mod product;
 pub mod recovery;
 pub mod release;
 pub mod rollback;
+mod strays;
 mod through_manager;
 mod unconfirmed;
 mod upgrade;

@@ -7,7 +7,7 @@ mod steps;
 mod tests;
 
 use super::first_boot::PrepareFirstBoot;
-use super::{migrate, release};
+use super::{migrate, release, strays};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
 use crate::host::layout::Layout;
@@ -96,6 +96,7 @@ pub fn folders(layout: &Layout) -> Vec<PathBuf> {
 
 /// Removes such files.
 pub(super) fn sweep(host: &Host) {
+    strays::sweep(&host.layout);
     for folder in folders(&host.layout) {
         files::sweep_unfinished(&folder);
     }

@@ -197,4 +197,26 @@ mod tests {
         assert_eq!(value, wanted);
         assert_eq!(counts.values().sum::<usize>(), 4);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_known_is_left(
+            before in ".{0,60}",
+            secret in "[a-zA-Z0-9%@:/+=\"'&<\\\\ ]{8,30}",
+            after in ".{0,60}",
+        ) {
+            let mut redactor = Redactor::default();
+            redactor.learn(&secret);
+            let trimmed = secret.trim();
+            let backwards: String = trimmed.chars().rev().collect();
+            let encoded = STANDARD.encode(format!("{before}{trimmed}{after}"));
+            for form in [trimmed, backwards.as_str(), encoded.as_str()] {
+                let (plain, _) = redactor.redact(&format!("{before}{form}{after}"));
+                proptest::prop_assert!(!redactor.holds(&plain), "{}", plain);
+                if trimmed.len() >= known::SHORTEST {
+                    proptest::prop_assert!(!plain.contains(form), "{}", plain);
+                }
+            }
+        }
+    }
 }
