@@ -107,13 +107,13 @@ fn call(words: &[&str]) -> Result<String> {
             };
             let outcome = match *what {
                 "install" => manager.install(argument.as_ref(), how, &mut keep)?,
-                "remove" => {
+                "remove" | "purge" => {
+                    let leaving = match *what {
+                        "purge" => packages::Leaving::Purge,
+                        _ => packages::Leaving::Remove,
+                    };
                     let known = manager.known(argument)?;
-                    manager.take_away(argument, known, packages::Leaving::Remove, &mut keep)?
-                }
-                "purge" => {
-                    let known = manager.known(argument)?;
-                    manager.take_away(argument, known, packages::Leaving::Purge, &mut keep)?
+                    manager.take_away(argument, known, leaving, &mut keep)?
                 }
                 _ => bail!("package {what}?"),
             };

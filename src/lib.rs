@@ -18,6 +18,7 @@ pub mod agent;
 pub mod doctor;
 pub mod hub;
 pub mod install;
+pub mod support;
 pub mod workspace;
 
 pub mod cli;

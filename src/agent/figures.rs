@@ -135,6 +135,7 @@ pub struct Service {
     heartbeat: AtomicI64,
     topology: AtomicI64,
     topology_problem: Mutex<Option<String>>,
+    renewal_problem: Mutex<Option<String>>,
     clock: Mutex<Option<(i64, i64)>>,
 }
 
@@ -152,6 +153,11 @@ impl Service {
             self.topology.store(now, Ordering::Relaxed);
         }
         *lock(&self.topology_problem) = outcome.err();
+    }
+
+    /// Why the certificate is not renewed, though it should be; `None`: nothing is due.
+    pub fn renewal(&self, problem: Option<String>) {
+        *lock(&self.renewal_problem) = problem.map(|p| p.chars().take(400).collect());
     }
 
     /// Its clock, by the `Date` header of an answer that just came.
@@ -262,6 +268,7 @@ impl Figures {
             heartbeat_accepted: text(service.heartbeat.load(Ordering::Relaxed)),
             topology_accepted: text(service.topology.load(Ordering::Relaxed)),
             topology_problem: lock(&service.topology_problem).clone(),
+            renewal_problem: lock(&service.renewal_problem).clone(),
             clock: clock.map(|(ahead_seconds, at)| ClockFigures {
                 ahead_seconds,
                 measured: text(at).unwrap_or_default(),
@@ -293,6 +300,8 @@ pub struct Snapshot {
     pub topology_accepted: Option<String>,
     /// Why the last one failed.
     pub topology_problem: Option<String>,
+    /// Why the certificate is not renewed, though it should be.
+    pub renewal_problem: Option<String>,
     /// How far the clock is off.
     pub clock: Option<ClockFigures>,
     /// The doctor's last message.

@@ -8,7 +8,7 @@
 use crate::agent::config::{self, Route, Settings};
 use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
-use crate::agent::listen::{Sockets, rest_after};
+use crate::agent::listen::{Listener, LocalDatagrams, Sockets, Stream, rest_after};
 use crate::agent::queue::Queue;
 use crate::agent::queue::frame::{CLOSE_AT, Frame};
 use crate::agent::syslog::framing::Framing;
@@ -20,7 +20,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Connections at a time; one more takes the place of the one that was silent longest.
@@ -46,10 +46,11 @@ const PRIORITIES: usize = 192;
 pub struct Ingest {
     sources: Vec<Source>,
     udp: Vec<(UdpSocket, usize)>,
-    tcp: Vec<(std::net::TcpListener, usize)>,
+    local: Vec<(LocalDatagrams, usize)>,
+    listeners: Vec<(Listener, usize)>,
     connections: Vec<Connection>,
     wake: OwnedFd,
-    stop: Arc<AtomicBool>,
+    ending: Arc<Ending>,
     work: Work,
 }
 
@@ -62,11 +63,59 @@ struct Source {
     routes: Vec<Option<Option<Route>>>,
 }
 
-struct Connection {
-    stream: TcpStream,
-    framing: Framing,
+/// A stream that somebody sends messages by.
+pub struct Connection {
+    /// The far end.
+    pub stream: Stream,
+    /// What was read and is no whole message yet.
+    pub framing: Framing,
     source: usize,
     heard: Instant,
+}
+
+impl Connection {
+    /// One that was handed over; whose it is [`Ingest::adopt`] says.
+    pub fn new(stream: TcpStream, framing: Framing) -> Self {
+        Connection {
+            stream: Stream::Tcp(stream),
+            framing,
+            source: 0,
+            heard: Instant::now(),
+        }
+    }
+
+    /// The number of its source.
+    pub fn source(&self) -> usize {
+        self.source
+    }
+}
+
+/// What the thread is told.
+#[derive(Debug, Default)]
+pub struct Ending(AtomicU8);
+
+/// Values of [`Ending`].
+const END: u8 = 1;
+const HAND_OVER: u8 = 2;
+
+impl Ending {
+    /// Everything is taken in, connections are closed.
+    pub fn end(&self) {
+        self.0.store(END, Ordering::SeqCst);
+    }
+
+    /// Connections are given back as they are.
+    pub fn hand_over(&self) {
+        self.0.store(HAND_OVER, Ordering::SeqCst);
+    }
+
+    fn asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst) != 0
+    }
+
+    fn hands_over(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == HAND_OVER
+    }
 }
 
 /// Everything that turns a line into an item in a frame.
@@ -95,7 +144,7 @@ struct Refused {
 }
 
 impl Ingest {
-    /// `wake` becomes readable when `stop` has become true; `appended` is called after something
+    /// `wake` becomes readable when `ending` was told something; `appended` is called after something
     /// went to a queue.
     pub fn new(
         settings: Arc<Settings>,
@@ -103,7 +152,7 @@ impl Ingest {
         queues: &[Arc<Queue>],
         figures: &Figures,
         wake: OwnedFd,
-        stop: Arc<AtomicBool>,
+        ending: Arc<Ending>,
         appended: Box<dyn Fn() + Send>,
     ) -> Self {
         let source = |(s, figures): (&config::Syslog, &Arc<Input>)| Source {
@@ -126,10 +175,11 @@ impl Ingest {
                 .map(source)
                 .collect(),
             udp: sockets.udp,
-            tcp: sockets.tcp,
+            local: sockets.local,
+            listeners: sockets.streams,
             connections: Vec::new(),
             wake,
-            stop,
+            ending,
             work: Work {
                 queues: queues.iter().map(outlet).collect(),
                 settings,
@@ -144,10 +194,26 @@ impl Ingest {
         }
     }
 
-    /// Reads until stopped; then takes what has arrived, and hands everything to the queues.
-    pub fn run(mut self) {
+    /// Connections that were taken over, each with the number of its source.
+    pub fn adopt(&mut self, connections: impl Iterator<Item = (usize, Connection)>) {
+        for (source, connection) in connections {
+            let Stream::Tcp(stream) = &connection.stream else {
+                continue;
+            };
+            if stream.set_nonblocking(true).is_ok() {
+                self.connections.push(Connection {
+                    source,
+                    ..connection
+                });
+            }
+        }
+    }
+
+    /// Reads until told otherwise; then takes what has arrived, and hands everything to the queues.
+    /// What is left are the connections, if they are to be handed over.
+    pub fn run(mut self) -> Vec<Connection> {
         let mut buffer = vec![0; READ];
-        while !self.stop.load(Ordering::SeqCst) {
+        while !self.ending.asked() {
             let ready = self.wait();
             self.work.look_at_the_clock();
             self.read(&ready, &mut buffer);
@@ -161,7 +227,11 @@ impl Ingest {
             self.work.look_at_the_clock();
             self.read(&vec![true; self.sockets()], &mut buffer);
         }
-        for mut connection in std::mem::take(&mut self.connections) {
+        let mut connections = std::mem::take(&mut self.connections);
+        let hands_over = self.ending.hands_over();
+        // A socket in the file system is opened anew, and its senders come again.
+        let goes_on = |c: &Connection| hands_over && matches!(c.stream, Stream::Tcp(_));
+        for mut connection in connections.extract_if(.., |c| !goes_on(c)) {
             let source = &mut self.sources[connection.source];
             connection
                 .framing
@@ -169,19 +239,21 @@ impl Ingest {
         }
         self.work.close_frames(true);
         self.work.complaints.summary();
+        connections
     }
 
-    /// Which of datagram sockets, listeners, connections (in this order) have something.
+    /// Which of UDP sockets, local ones, listeners, connections (in this order) have something.
     fn wait(&self) -> Vec<bool> {
         // Not even asked about while a queue refuses: a closed one would be reported for ever.
         let paused = self.work.queues.iter().any(|q| q.refused.is_some());
-        let streams = self.tcp.iter().map(|(s, _)| s.as_fd());
-        let streams = streams.chain(self.connections.iter().map(|c| c.stream.as_fd()));
-        let streams = streams.take(if paused { 0 } else { usize::MAX });
+        let waiting = self.local.iter().map(|(s, _)| s.as_fd());
+        let waiting = waiting.chain(self.listeners.iter().map(|(s, _)| s.as_fd()));
+        let waiting = waiting.chain(self.connections.iter().map(|c| c.stream.as_fd()));
+        let waiting = waiting.take(if paused { 0 } else { usize::MAX });
         let udp = self.udp.iter().map(|(s, _)| s.as_fd());
         let mut fds: Vec<PollFd<'_>> = std::iter::once(self.wake.as_fd())
             .chain(udp)
-            .chain(streams)
+            .chain(waiting)
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let timeout = match self.work.next_deadline() {
@@ -198,21 +270,20 @@ impl Ingest {
     }
 
     fn sockets(&self) -> usize {
-        self.udp.len() + self.tcp.len() + self.connections.len()
+        self.udp.len() + self.local.len() + self.listeners.len() + self.connections.len()
     }
 
     fn read(&mut self, ready: &[bool], buffer: &mut [u8]) {
         let (udp, rest) = ready.split_at(self.udp.len());
-        let (tcp, connections) = rest.split_at(self.tcp.len());
+        let (local, rest) = rest.split_at(self.local.len());
+        let (listeners, connections) = rest.split_at(self.listeners.len());
         for ((socket, source), _) in self.udp.iter().zip(udp).filter(|(_, r)| **r) {
-            for _ in 0..DATAGRAMS_AT_ONCE {
-                match socket.recv(buffer) {
-                    Ok(length) => self
-                        .work
-                        .line(&buffer[..length], &mut self.sources[*source]),
-                    Err(_) => break,
-                }
-            }
+            let source = &mut self.sources[*source];
+            self.work.datagrams(|b| socket.recv(b), buffer, source);
+        }
+        for ((socket, source), _) in self.local.iter().zip(local).filter(|(_, r)| **r) {
+            let source = &mut self.sources[*source];
+            self.work.datagrams(|b| socket.recv(b), buffer, source);
         }
         let mut over = Vec::new();
         let readable = self.connections.iter_mut().zip(connections).enumerate();
@@ -235,24 +306,19 @@ impl Ingest {
                 .framing
                 .finish(|line| self.work.line(line, source));
         }
-        for i in (0..self.tcp.len()).filter(|&i| tcp[i]) {
+        for i in (0..self.listeners.len()).filter(|&i| listeners[i]) {
             self.accept(i);
         }
     }
 
     fn accept(&mut self, listener: usize) {
-        let (listener, source) = &self.tcp[listener];
+        let (listener, source) = &self.listeners[listener];
         let source = *source;
         loop {
             let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => return rest_after(&error),
             };
-            if stream.set_nonblocking(true).is_err() {
-                continue;
-            }
-            let _ =
-                nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::KeepAlive, &true);
             if self.connections.len() >= CONNECTION_LIMIT {
                 let oldest = self.connections.iter().enumerate();
                 if let Some((i, _)) = oldest.min_by_key(|(_, c)| c.heard) {
@@ -280,6 +346,21 @@ impl Work {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.zone.set_now(now.map_or(0, |d| d.as_millis() as i64));
         self.addresses.take_answers(self.now);
+    }
+
+    /// Some of the datagrams that wait, each of them a message.
+    fn datagrams(
+        &mut self,
+        recv: impl Fn(&mut [u8]) -> std::io::Result<usize>,
+        buffer: &mut [u8],
+        source: &mut Source,
+    ) {
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            match recv(buffer) {
+                Ok(length) => self.line(&buffer[..length], source),
+                Err(_) => break,
+            }
+        }
     }
 
     /// One line: parsed, and appended to the frame of the output that takes it.

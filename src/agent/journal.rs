@@ -1,18 +1,27 @@
 //! omsagent.log: lines `YYYY-MM-DD hh:mm:ss +zzzz [level]: text`, as the original writes them.
 //! A line that repeats the one before is counted and told once.
 
+use crate::agent::quality::Gathered;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a repeated line is only counted.
 const TELL_AFTER: Duration = Duration::from_secs(600);
 /// Longest line.
 const LINE_LIMIT: usize = 4096;
+
+/// Who counts errors.
+static GATHERED: OnceLock<Arc<Gathered>> = OnceLock::new();
+
+/// Errors that are logged from now on are counted there, too.
+pub fn count_errors(gathered: &Arc<Gathered>) {
+    let _ = GATHERED.set(Arc::clone(gathered));
+}
 
 /// Where lines go.
 pub struct Journal {
@@ -114,7 +123,13 @@ impl Log for Journal {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            self.line(record.level(), &record.args().to_string());
+            let text = record.args().to_string();
+            if record.level() == Level::Error
+                && let Some(gathered) = GATHERED.get()
+            {
+                gathered.error(&one_line(&text));
+            }
+            self.line(record.level(), &text);
         }
     }
 

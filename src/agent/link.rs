@@ -1,6 +1,8 @@
 //! The way to the service: who we are and where to send, read from the workspace's files.
 
+use crate::agent::azure::Whereabouts;
 use crate::agent::config::Files;
+use crate::agent::quality::Gathered;
 use crate::settings::{omsadmin::OmsAdmin, proxy};
 use crate::wire::http::{Client, Options};
 use crate::wire::identity::ClientIdentity;
@@ -8,6 +10,7 @@ use crate::wire::upload::{AgentHeaders, user_agent};
 use anyhow::{Context, Result, bail};
 use log::warn;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// TCP and TLS handshake (protocol.md 3.1).
@@ -22,6 +25,10 @@ pub struct Common {
     pub version: String,
     /// CAs trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Where senders tell how it goes, if anybody wants to know.
+    pub gathered: Option<Arc<Gathered>>,
+    /// Where this machine is.
+    pub whereabouts: Whereabouts,
 }
 
 /// An open way.
@@ -50,13 +57,14 @@ impl Link {
         }
         let identity = identity(files)?.with_context(not_onboarded)?;
         let client = client(files, common, identity)?;
+        let place = common.whereabouts.get();
         Ok(Link {
             client,
             url: admin.oms_endpoint,
             headers: AgentHeaders {
                 version: common.version.clone(),
-                resource_id: admin.azure_resource_id,
-                region: String::new(),
+                resource_id: place.resource_id(&admin.azure_resource_id),
+                region: place.region,
                 cloud_id: admin.omscloud_id,
                 uuid: admin.uuid,
             },
@@ -66,21 +74,38 @@ impl Link {
 
 /// A client that presents `identity`, through the proxy if there is one.
 pub fn client(files: &Files, common: &Common, identity: ClientIdentity) -> Result<Client> {
-    let proxy = match proxy::load(&files.proxy) {
-        Ok(proxy) => proxy,
+    Ok(Client::new(Options {
+        identity: Some(identity),
+        ..options(files, common)
+    })?)
+}
+
+/// How a client connects, whoever it says it is.
+pub fn options(files: &Files, common: &Common) -> Options {
+    let proxy = match proxy::choose(&files.proxy, &service_host(files), &proxy::environment) {
+        Ok(choice) => choice.proxy(),
         Err(error) => {
-            warn!("`{}`: {error}; no proxy is used", files.proxy.display());
+            warn!("{error}; no proxy is used");
             None
         }
     };
-    Ok(Client::new(Options {
-        identity: Some(identity),
+    Options {
+        identity: None,
         ca_file: common.ca_file.clone(),
         proxy,
         user_agent: user_agent(&common.version),
         connect_timeout: CONNECT_TIMEOUT,
         read_timeout: READ_TIMEOUT,
-    })?)
+    }
+}
+
+/// The host of `OMS_ENDPOINT`; empty when there is none.
+fn service_host(files: &Files) -> String {
+    let admin = OmsAdmin::load(&files.omsadmin).ok().flatten();
+    let url = admin.map(|admin| admin.oms_endpoint).unwrap_or_default();
+    let authority = url.split("://").nth(1).unwrap_or_default();
+    let host = authority.split(['/', ':']).next();
+    host.unwrap_or_default().to_owned()
 }
 
 /// The pair, wherever the configuration says it is; `None` when a part is missing.

@@ -4,8 +4,12 @@
 //! reads them back and posts them; the main thread keeps time (heartbeats, syncing, watchdog) and
 //! signals. See `docs/agent.md`.
 
+pub mod azure;
+pub mod beats;
+pub mod catalogue;
 pub mod config;
 pub mod figures;
+pub mod handover;
 pub mod heartbeat;
 pub mod hosts;
 pub mod ingest;
@@ -14,10 +18,17 @@ pub mod link;
 pub mod listen;
 pub mod notify;
 pub mod output;
+pub mod pid_file;
+pub mod quality;
 pub mod queue;
+pub mod reload;
+pub mod renewal;
 pub mod route;
 pub mod run;
+pub mod signals;
 pub mod status;
 pub mod syslog;
+pub mod telemetry;
 pub mod topology;
+pub mod usage;
 pub mod window;

@@ -42,6 +42,13 @@ impl Notify {
         self.send("READY=1");
     }
 
+    /// We read our configuration; [`Notify::ready`] follows.
+    pub fn reloading(&self) {
+        let clock = nix::time::ClockId::CLOCK_MONOTONIC;
+        let now = nix::time::clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
+    }
+
     /// We are on our way out.
     pub fn stopping(&self) {
         self.send("STOPPING=1");

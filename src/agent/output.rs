@@ -31,11 +31,17 @@ const REFUSED_LIMIT: u64 = 16 << 20;
 /// Deflate level: the cheapest; level 6 of the original costs five times as much for a tenth less.
 const LEVEL: u32 = 1;
 
+/// Intervals of telemetry that are adopted.
+const TELEMETRY: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(3600);
+
 /// What the rest of the process tells the senders.
 #[derive(Debug, Default)]
 pub struct Control {
     stop: AtomicBool,
     reload: AtomicU32,
+    /// Seconds between telemetry reports, as the service said; 0: nothing.
+    telemetry: AtomicU32,
 }
 
 impl Control {
@@ -49,12 +55,27 @@ impl Control {
         self.reload.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// The service wants telemetry that often (protocol.md 2.1: 1 minute to 1 hour counts).
+    pub fn telemetry_each(&self, interval: Duration) {
+        if TELEMETRY.contains(&interval) {
+            let seconds = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
+            self.telemetry.store(seconds, Ordering::SeqCst);
+        }
+    }
+
+    /// How often, if the service has said.
+    pub fn telemetry_interval(&self) -> Option<Duration> {
+        let seconds = self.telemetry.load(Ordering::SeqCst);
+        (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+    }
+
     /// Told to stop.
     pub fn stopping(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
 
-    fn generation(&self) -> u32 {
+    /// How often they were to be read anew.
+    pub fn generation(&self) -> u32 {
         self.reload.load(Ordering::SeqCst)
     }
 }
@@ -207,9 +228,15 @@ impl Sender {
             if self.control.stopping() {
                 return None;
             }
+            let begun = Instant::now();
             match self.attempt(&body, attempt) {
                 Attempt::Later { reason, after } => self.wait(&reason, after),
                 done => {
+                    if let (Attempt::Taken, Some(gathered)) = (&done, &self.common.gathered) {
+                        let source = format!("{}.{}", kind.data_type, kind.ip_name);
+                        let now = jiff::Timestamp::now().as_millisecond();
+                        gathered.sent(&source, items, now, begun.elapsed());
+                    }
                     self.went_well();
                     return Some(done);
                 }
@@ -285,6 +312,9 @@ impl Sender {
         failures.since.get_or_insert_with(Instant::now);
         // Each distinct failure once: the request id differs each time and does not count.
         let cause = reason.split(" (request ").next().unwrap_or(reason);
+        if let Some(gathered) = &self.common.gathered {
+            gathered.error(cause);
+        }
         if failures.told != cause {
             failures.told = cause.to_owned();
             warn!(
@@ -416,7 +446,7 @@ fn back_off(first: Duration, longest: Duration, failures: u32) -> Duration {
 }
 
 /// A factor of 0.875 to 1.125 (protocol.md 3.3), so that a fleet does not come back at once.
-fn jitter(wait: Duration) -> Duration {
+pub(super) fn jitter(wait: Duration) -> Duration {
     let random = uuid::Uuid::new_v4().as_u128() as u16; // of its random bits
     wait.mul_f64(0.875 + 0.25 * f64::from(random) / f64::from(u16::MAX))
 }
@@ -436,6 +466,23 @@ fn first_words(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn intervals_of_telemetry_are_adopted_within_bounds() {
+        let control = Control::default();
+        for (said, adopted) in [
+            (59, None),
+            (60, Some(60)),
+            (3601, Some(60)),
+            (3600, Some(3600)),
+        ] {
+            control.telemetry_each(Duration::from_secs(said));
+            assert_eq!(
+                control.telemetry_interval(),
+                adopted.map(Duration::from_secs)
+            );
+        }
+    }
 
     #[test]
     fn the_envelope_is_zlib_and_json() {

@@ -1,41 +1,49 @@
 //! The agent's life: configuration, queues, sockets, threads, signals, end.
 
-use crate::agent::config::{Note, Route, Settings};
+use crate::agent::azure::{self, Whereabouts};
+use crate::agent::beats::Beats;
+use crate::agent::config::{Settings, Syslog};
 use crate::agent::figures::Figures;
-use crate::agent::heartbeat::{self, Facts};
-use crate::agent::hosts;
-use crate::agent::ingest::Ingest;
+use crate::agent::handover::Legacy;
+use crate::agent::heartbeat;
+use crate::agent::ingest::{Connection, Ending, Ingest};
+use crate::agent::journal;
 use crate::agent::link::Common;
-use crate::agent::listen;
+use crate::agent::listen::{self, Kept};
 use crate::agent::notify::Notify;
 use crate::agent::output::{Control, Sender};
+use crate::agent::pid_file::PidFile;
 use crate::agent::queue::Queue;
-use crate::agent::queue::frame::Frame;
+use crate::agent::reload::{self, Reload};
+use crate::agent::signals::{self, Signals};
 use crate::agent::status::StatusFile;
+use crate::agent::telemetry::Reporter;
 use crate::agent::topology::TopologyHeartbeat;
 use crate::agent::window::Window;
-use crate::base::files;
 use crate::host::layout::Layout;
 use crate::settings::fluent;
+use crate::wire::azure::Metadata;
 use anyhow::{Context, Result};
 use log::{error, info, warn};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// What was appended is on the disk after this time at the latest.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 /// Senders get this long to end; a request in flight is not waited for, its data stays queued.
 const SENDER_GRACE: Duration = Duration::from_millis(300);
+/// The same before a new configuration is taken: what is cut off is sent again by the successor.
+const RELOAD_GRACE: Duration = Duration::from_secs(5);
 /// Stack of the thread that reads.
 const INGEST_STACK: usize = 256 << 10;
+/// Stack of the thread that asks the metadata service.
+const AZURE_STACK: usize = 128 << 10;
 /// Stack of a thread that speaks TLS.
 const SENDER_STACK: usize = 512 << 10;
 
@@ -60,8 +68,14 @@ pub struct Request {
 
 /// Runs until SIGTERM or SIGINT. The log must be installed already.
 pub fn run(request: &Request) -> Result<()> {
+    let legacy = Legacy::take();
     let signals = Signals::listen()?;
     let notify = Notify::from_environment();
+    let legacy = legacy.unwrap_or_else(|| Ok(Legacy::default()));
+    let mut legacy = legacy.unwrap_or_else(|error| {
+        error!("{error:#}; listening anew");
+        Legacy::default()
+    });
     let document = fluent::load(&request.config)?;
     let settings = Arc::new(Settings::from_document(&document, &request.state)?);
     drop(document);
@@ -70,17 +84,15 @@ pub fn run(request: &Request) -> Result<()> {
         env!("CARGO_PKG_VERSION"),
         request.config.display()
     );
-    for note in &settings.notes {
-        match note {
-            Note::Warning(text) => warn!("{text}"),
-            Note::Info(text) => info!("{text}"),
-        }
-    }
+    let mut told = std::mem::take(&mut legacy.told);
+    reload::tell_new(&settings.notes, &mut told);
     if nix::unistd::geteuid().is_root() {
         warn!("running as root: nothing here needs it; the unit runs it as user omsagent");
     }
     let queues = open_queues(&settings)?;
-    let sockets = listen::bind(&settings.syslog)?;
+    let sockets = listen::bind(&settings.syslog, legacy.sockets)?;
+    let held = sockets.copies(&settings.syslog);
+    let held = held.context("cannot keep the sockets for a reload")?;
     let _pid_file = request
         .pid_file
         .as_deref()
@@ -93,7 +105,10 @@ pub fn run(request: &Request) -> Result<()> {
     let common = Common {
         version: heartbeat::data_version(&request.layout.installinfo()),
         ca_file: request.ca_file.clone(),
+        whereabouts: Whereabouts::default(),
+        gathered: (!settings.telemetry.is_empty()).then(Arc::default),
     };
+    common.gathered.iter().for_each(journal::count_errors);
     let senders = start_senders(
         &settings,
         &queues,
@@ -102,26 +117,38 @@ pub fn run(request: &Request) -> Result<()> {
         &request.status,
         &figures,
     )?;
-    let callers = start_topology(&settings, &control, &common, &request.layout, &figures)?;
-    let stop = Arc::new(AtomicBool::new(false));
+    let callers = start_callers(
+        &settings,
+        &queues,
+        &control,
+        &common,
+        &request.layout,
+        &figures,
+    )?;
+    let ending = Arc::new(Ending::default());
     let (stop_reading, wake) = UnixStream::pair().context("cannot make a socket pair")?;
-    let dirty = Arc::new(Dirty::new(signals.writer.try_clone()?));
+    let dirty = Arc::new(Dirty::new(signals.waker()?));
     let reader = {
         let dirty = Arc::clone(&dirty);
-        let ingest = Ingest::new(
+        let mut ingest = Ingest::new(
             Arc::clone(&settings),
             sockets,
             &queues,
             &figures,
             OwnedFd::from(wake),
-            Arc::clone(&stop),
+            Arc::clone(&ending),
             Box::new(move || dirty.mark()),
         );
+        let sources = &settings.syslog;
+        let source = |asked| sources.iter().position(|s| s.asked() == asked);
+        let connections = legacy.connections.into_iter();
+        ingest.adopt(connections.filter_map(|(asked, c)| Some((source(asked)?, c))));
         thread("ingest", INGEST_STACK, move || ingest.run())?
     };
     notify.ready();
     info!("ready");
 
+    let reread = reread(&control, &queues);
     let mut watch = Watch {
         beats: Beats::new(&settings, &request.layout),
         figures: &figures,
@@ -132,37 +159,70 @@ pub fn run(request: &Request) -> Result<()> {
         alive_at: notify.interval().map(|_| Instant::now()),
         reader: &reader,
     };
-    while !signals.terminate.load(Ordering::SeqCst) {
+    let mut next = None;
+    while !signals.to_end() && next.is_none() {
         watch.work();
         signals.wait(watch.next(), window.as_ref());
         if let Some(window) = &window {
             window.serve(|| figures.snapshot(&queues));
         }
-        if signals.reload.swap(false, Ordering::SeqCst) {
-            info!(
-                "reloading certificate, omsadmin.conf and proxy.conf; omsagent.conf is read at the next start"
-            );
-            control.reload();
-            queues.iter().for_each(|q| q.wake());
+        if !signals.to_reload() {
+            continue;
+        }
+        info!("reloading certificate, omsadmin.conf, proxy.conf and the configuration");
+        notify.reloading();
+        let places = (request.config.as_path(), request.state.as_path());
+        let held = copies(&held);
+        match held.and_then(|held| reload::look(places, &settings, held, &mut told)) {
+            Ok(Reload::New(sockets)) => next = Some(sockets),
+            seen => {
+                if let Err(error) = seen {
+                    warn!("the configuration stays as it was: {error:#}");
+                }
+                reread();
+                callers.iter().for_each(|c| c.thread().unpark());
+                notify.ready();
+            }
         }
     }
 
-    notify.stopping();
-    info!("stopping");
-    stop.store(true, Ordering::SeqCst);
-    let _ = (&stop_reading).write_all(b"x");
+    if next.is_none() {
+        notify.stopping();
+        info!("stopping");
+    }
+    // Senders first: while they come to their end, what arrives is still read.
     control.stop();
     queues.iter().for_each(|q| q.wake());
     callers.iter().for_each(|c| c.thread().unpark());
-    let _ = reader.join();
-    let until = Instant::now() + SENDER_GRACE;
-    while senders.iter().any(|s| !s.is_finished()) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(10));
+    if next.is_some() {
+        wait_for(&senders, RELOAD_GRACE);
+        sync(&queues);
+    }
+    if next.is_some() && !signals.to_end() {
+        ending.hand_over();
+    } else {
+        next = None;
+        ending.end();
+    }
+    let _ = (&stop_reading).write_all(b"x");
+    let connections = reader.join().unwrap_or_default();
+    wait_for(&senders, SENDER_GRACE);
+    sync(&queues);
+    if let Some(sockets) = next {
+        let asked = |c: &Connection| settings.syslog.get(c.source()).map(Syslog::asked);
+        let connections = connections.into_iter();
+        let legacy = Legacy {
+            sockets,
+            connections: connections.filter_map(|c| Some((asked(&c)?, c))).collect(),
+            told,
+        };
+        signals::block().context("cannot keep signals for later")?;
+        if !signals.to_end() {
+            log::logger().flush();
+            legacy.pass_on()?;
+        }
     }
     for queue in &queues {
-        if let Err(error) = queue.sync() {
-            error!("cannot sync the queue `{}`: {error}", queue.dir().display());
-        }
         let counts = queue.counts();
         info!(
             "queue `{}`: {} items taken in, {} delivered, {} dropped, {} bytes wait for the next start",
@@ -176,6 +236,31 @@ pub fn run(request: &Request) -> Result<()> {
     info!("stopped");
     log::logger().flush();
     Ok(())
+}
+
+fn copies(held: &[Kept]) -> Result<Vec<Kept>> {
+    let copy = |kept: &Kept| {
+        Ok(Kept {
+            socket: kept.socket.try_clone()?,
+            ..*kept
+        })
+    };
+    held.iter().map(copy).collect()
+}
+
+fn wait_for(senders: &[JoinHandle<()>], grace: Duration) {
+    let until = Instant::now() + grace;
+    while senders.iter().any(|s| !s.is_finished()) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn sync(queues: &[Arc<Queue>]) {
+    for queue in queues {
+        if let Err(error) = queue.sync() {
+            error!("cannot sync the queue `{}`: {error}", queue.dir().display());
+        }
+    }
 }
 
 fn open_queues(settings: &Settings) -> Result<Vec<Arc<Queue>>> {
@@ -230,33 +315,65 @@ fn start_senders(
         .collect()
 }
 
-fn start_topology(
+fn start_callers(
     settings: &Settings,
+    queues: &[Arc<Queue>],
     control: &Arc<Control>,
     common: &Common,
     layout: &Layout,
     figures: &Figures,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let configs = settings.topology.iter();
-    configs
-        .map(|config| {
-            let caller = TopologyHeartbeat::new(
-                config.clone(),
-                common.clone(),
-                layout.clone(),
-                Arc::clone(control),
-                Arc::clone(&figures.service),
-            );
-            thread("topology", SENDER_STACK, move || caller.run())
+    let topology = settings.topology.iter().map(|config| {
+        let caller = TopologyHeartbeat::new(
+            config.clone(),
+            common.clone(),
+            layout.clone(),
+            Arc::clone(control),
+            Arc::clone(&figures.service),
+            Box::new(reread(control, queues)),
+        );
+        thread("topology", SENDER_STACK, move || caller.run())
+    });
+    let gathered = common.gathered.clone().unwrap_or_default();
+    let telemetry = settings.telemetry.iter().map(|config| {
+        let reporter = Reporter::new(
+            config.clone(),
+            common.clone(),
+            layout.clone(),
+            Arc::clone(control),
+            Arc::clone(&gathered),
+        );
+        thread("telemetry", SENDER_STACK, move || reporter.run())
+    });
+    let metadata = Metadata::find(layout).map(|metadata| {
+        let (whereabouts, control) = (common.whereabouts.clone(), Arc::clone(control));
+        let changed = reread(&control, queues);
+        thread("azure", AZURE_STACK, move || {
+            azure::follow(&metadata, &whereabouts, &control, &changed);
         })
-        .collect()
+    });
+    topology.chain(telemetry).chain(metadata).collect()
 }
 
-fn thread(
+/// Has every sender read certificate, omsadmin.conf and proxy.conf anew, at once.
+fn reread(control: &Arc<Control>, queues: &[Arc<Queue>]) -> impl Fn() + Send + 'static {
+    let (control, queues) = (Arc::clone(control), queues.to_vec());
+    move || {
+        control.reload();
+        queues.iter().for_each(|queue| queue.wake());
+    }
+}
+
+fn thread<T: Send + 'static>(
     name: &str,
     stack: usize,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>> {
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>> {
+    // Signals are the main thread's, which can keep them for a successor.
+    let work = move || {
+        let _ = signals::block();
+        work()
+    };
     std::thread::Builder::new()
         .name(name.to_owned())
         .stack_size(stack)
@@ -273,7 +390,7 @@ struct Watch<'w> {
     sync_at: Option<Instant>,
     notify: &'w Notify,
     alive_at: Option<Instant>,
-    reader: &'w JoinHandle<()>,
+    reader: &'w JoinHandle<Vec<Connection>>,
 }
 
 impl Watch<'_> {
@@ -288,11 +405,7 @@ impl Watch<'_> {
         if self.sync_at.is_some_and(|at| at <= now) {
             self.sync_at = None;
             self.dirty.clear();
-            for queue in self.queues {
-                if let Err(error) = queue.sync() {
-                    error!("cannot sync the queue `{}`: {error}", queue.dir().display());
-                }
-            }
+            sync(self.queues);
         }
         if let (Some(at), Some(interval)) = (self.alive_at, self.notify.interval())
             && at <= now
@@ -308,64 +421,6 @@ impl Watch<'_> {
     fn next(&self) -> Option<Instant> {
         let times = [self.beats.next(), self.sync_at, self.alive_at];
         times.into_iter().flatten().min()
-    }
-}
-
-/// The heartbeats, each with its next time. The first one goes out at once: a new workspace shows
-/// its first sign of life in seconds (the original waits for one interval).
-struct Beats {
-    facts: Facts,
-    due: Vec<Beat>,
-}
-
-struct Beat {
-    interval: Option<Duration>,
-    output: usize,
-    next: Option<Instant>,
-}
-
-impl Beats {
-    fn new(settings: &Settings, layout: &Layout) -> Beats {
-        let beat = |h: &crate::agent::config::Heartbeat| match settings.route(&h.tag) {
-            Some(Route::Output(output)) => Some(Beat {
-                interval: h.interval,
-                output,
-                next: Some(Instant::now()),
-            }),
-            _ => None,
-        };
-        Beats {
-            facts: Facts::gather(layout),
-            due: settings.heartbeats.iter().filter_map(beat).collect(),
-        }
-    }
-
-    fn next(&self) -> Option<Instant> {
-        self.due.iter().filter_map(|b| b.next).min()
-    }
-
-    /// Puts those that are due into their queues; true when there were any.
-    fn send(&mut self, now: Instant, queues: &[Arc<Queue>], figures: &Figures) -> bool {
-        let mut any = false;
-        for beat in &mut self.due {
-            if beat.next.is_none_or(|next| next > now) {
-                continue;
-            }
-            any = true;
-            beat.next = beat
-                .interval
-                .map(|i| now + i.max(Duration::from_millis(100)));
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-            let wall = wall.map_or(0, |d| d.as_millis() as i64);
-            let mut frame = Frame::new(&heartbeat::KIND);
-            let own = hosts::own_addresses();
-            frame.push(|out| self.facts.push(out, wall, &own));
-            figures.made_heartbeat();
-            if let Err(error) = queues[beat.output].append(&mut frame) {
-                warn!("a heartbeat is lost: cannot write to its queue: {error}");
-            }
-        }
-        any
     }
 }
 
@@ -395,83 +450,5 @@ impl Dirty {
 
     fn clear(&self) {
         self.marked.store(false, Ordering::SeqCst);
-    }
-}
-
-/// Signals as bytes on a socket, so that one `poll` waits for them and for the clock.
-struct Signals {
-    terminate: Arc<AtomicBool>,
-    reload: Arc<AtomicBool>,
-    reader: UnixStream,
-    writer: UnixStream,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals> {
-        let what = "cannot listen for signals";
-        let (reader, writer) = UnixStream::pair().context(what)?;
-        reader.set_nonblocking(true).context(what)?;
-        writer.set_nonblocking(true).context(what)?;
-        let terminate = Arc::new(AtomicBool::new(false));
-        let reload = Arc::new(AtomicBool::new(false));
-        for (signal, flag) in [
-            (SIGTERM, &terminate),
-            (SIGINT, &terminate),
-            (SIGHUP, &reload),
-        ] {
-            signal_hook::flag::register(signal, Arc::clone(flag)).context(what)?;
-            let wake = writer.try_clone().context(what)?;
-            signal_hook::low_level::pipe::register(signal, wake).context(what)?;
-        }
-        Ok(Signals {
-            terminate,
-            reload,
-            reader,
-            writer,
-        })
-    }
-
-    fn wait(&self, until: Option<Instant>, window: Option<&Window>) {
-        let timeout = match until {
-            None => PollTimeout::NONE,
-            Some(until) => {
-                let left = until.saturating_duration_since(Instant::now());
-                PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        let fds = [Some(self.reader.as_fd()), window.map(|w| w.as_fd())];
-        let fds = fds.into_iter().flatten();
-        let mut fds: Vec<PollFd<'_>> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        if poll(&mut fds, timeout).is_ok() {
-            let mut bytes = [0; 64];
-            while let Ok(1..) = (&self.reader).read(&mut bytes) {}
-        }
-    }
-}
-
-/// A file with our process id, removed at the end if it is still ours.
-struct PidFile {
-    path: PathBuf,
-    text: String,
-}
-
-impl PidFile {
-    fn write(path: &Path) -> Result<PidFile> {
-        let text = format!("{}\n", std::process::id());
-        files::write_atomic(path, text.as_bytes(), files::Look::mode(0o644))?;
-        Ok(PidFile {
-            path: path.to_owned(),
-            text,
-        })
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Ok(Some(text)) = files::read_text(&self.path, 64)
-            && text == self.text
-        {
-            let _ = files::remove(&self.path);
-        }
     }
 }

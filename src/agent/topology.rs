@@ -5,12 +5,17 @@ use crate::agent::config::Topology;
 use crate::agent::figures::Service;
 use crate::agent::link::{self, Common};
 use crate::agent::output::Control;
+use crate::agent::renewal::Renewals;
+use crate::agent::usage::Usage;
+use crate::base::ids::{AgentGuid, WorkspaceId};
 use crate::host::layout::Layout;
 use crate::settings::omsadmin::OmsAdmin;
 use crate::wire::date::Clock;
-use crate::wire::topology::{Telemetry, TopologyResponse};
-use crate::workspace::exchange::{HeartbeatRequest, heartbeat};
+use crate::wire::topology::TopologyResponse;
+use crate::workspace::exchange::{HeartbeatRequest, heartbeat, renewal_url};
+use crate::workspace::renewal::Online;
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use log::{debug, info, warn};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +25,8 @@ use std::time::{Duration, Instant};
 const INTERVALS: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(604_800);
 
-/// Sends topology heartbeats until told to stop.
+/// Sends topology heartbeats until told to stop, and renews the client certificate when the service
+/// asks for that or its end is near.
 pub struct TopologyHeartbeat {
     config: Topology,
     common: Common,
@@ -28,65 +34,112 @@ pub struct TopologyHeartbeat {
     control: Arc<Control>,
     service: Arc<Service>,
     used: Usage,
+    interval: Duration,
+    generation: u32,
+    renewals: Renewals,
+    renewed: Box<dyn Fn() + Send>,
 }
 
 impl TopologyHeartbeat {
-    /// The first one goes out one interval after the start, as the original's does.
+    /// The first one goes out one interval after the start, as the original's does. `renewed` is
+    /// called when there is another pair: everybody has to present that one.
     pub fn new(
         config: Topology,
         common: Common,
         layout: Layout,
         control: Arc<Control>,
         service: Arc<Service>,
+        renewed: Box<dyn Fn() + Send>,
     ) -> Self {
         TopologyHeartbeat {
+            renewals: Renewals::new(&config.files, Arc::clone(&service)),
             service,
+            generation: control.generation(),
+            interval: config.interval.max(Duration::from_millis(100)),
             config,
             common,
             layout,
             control,
             used: Usage::now(),
+            renewed,
         }
     }
 
     /// Ends when [`Control::stop`] was called and the thread is unparked.
     pub fn run(mut self) {
-        let mut interval = self.config.interval.max(Duration::from_millis(100));
+        let mut due = Instant::now() + self.interval;
+        self.recover();
+        self.look();
         loop {
-            let due = Instant::now() + interval;
-            while let Some(left) = due.checked_duration_since(Instant::now()) {
-                if self.control.stopping() {
-                    return;
-                }
+            let next = self.renewals.due().map_or(due, |renewal| renewal.min(due));
+            if let Some(left) = next.checked_duration_since(Instant::now()) {
                 std::thread::park_timeout(left);
             }
             if self.control.stopping() {
                 return;
             }
-            match self.send() {
-                Ok(answer) => {
-                    self.service.topology(Ok(()));
-                    if let Some(next) = answer.query_interval.filter(|i| INTERVALS.contains(i)) {
-                        if next != interval {
-                            info!("topology heartbeats each {} s from now on", next.as_secs());
-                        }
-                        interval = next;
-                    }
-                }
-                Err(error) => {
-                    self.service.topology(Err(format!("{error:#}")));
-                    warn!("topology heartbeat: {error:#}");
+            let now = self.control.generation();
+            if std::mem::replace(&mut self.generation, now) != now {
+                self.renewals.hurry();
+            }
+            if self.renewals.due().is_some_and(|at| at <= Instant::now()) {
+                self.renew();
+                // Our own word to the others is none to us.
+                self.generation = self.control.generation();
+            }
+            if due <= Instant::now() {
+                self.beat();
+                due = Instant::now() + self.interval;
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        match self.send() {
+            Ok(answer) => {
+                self.took(&answer);
+                if answer.update_certificate {
+                    self.renewals.asked();
                 }
             }
+            Err(error) => {
+                self.service.topology(Err(format!("{error:#}")));
+                warn!("topology heartbeat: {error:#}");
+            }
+        }
+        self.recover();
+        self.look();
+    }
+
+    fn took(&mut self, answer: &TopologyResponse) {
+        self.service.topology(Ok(()));
+        if let Some(next) = answer.query_interval.filter(|i| INTERVALS.contains(i)) {
+            if next != self.interval {
+                info!("topology heartbeats each {} s from now on", next.as_secs());
+            }
+            self.interval = next;
+        }
+        if let Some(next) = answer.telemetry_interval {
+            self.control.telemetry_each(next);
+        }
+    }
+
+    fn recover(&mut self) {
+        if self.renewals.recover() {
+            (self.renewed)();
+        }
+    }
+
+    fn look(&mut self) {
+        if let Ok(Some(pair)) = link::identity(&self.config.files) {
+            self.renewals.look(&pair, self.interval, Timestamp::now());
         }
     }
 
     fn send(&mut self) -> Result<TopologyResponse> {
         let files = &self.config.files;
-        let admin = OmsAdmin::load(&files.omsadmin)?.context("this workspace is not onboarded")?;
+        let (admin, workspace, guid) = who(&files.omsadmin)?;
         let identity = link::identity(files)?.context("the client certificate is missing")?;
-        let workspace = admin.workspace().context("WORKSPACE_ID is no GUID")?;
-        let guid = admin.guid().context("AGENT_GUID is no GUID")?;
         let client = link::client(files, &self.common, identity.clone())?;
         let now = Usage::now();
         let request = HeartbeatRequest {
@@ -101,17 +154,44 @@ impl TopologyHeartbeat {
         let answer = heartbeat(&client, &request)?;
         self.used = now;
         debug!("topology heartbeat answered");
-        if answer.update_certificate {
-            warn!(
-                "the service asks for a new client certificate: run `omsadmin.sh -w ID -s KEY` again to make one"
-            );
-        }
         if let Err(error) = keep(&files.omsadmin, admin, &answer) {
             // The unit may allow us to read only there; the next onboarding writes them too.
             debug!("new endpoints are not kept: {error:#}");
         }
         Ok(answer)
     }
+
+    fn renew(&mut self) {
+        let files = &self.config.files;
+        let (admin, workspace, guid) = match who(&files.omsadmin) {
+            Ok(known) => known,
+            Err(error) => return self.renewals.put_off(&error),
+        };
+        let online = Online {
+            options: link::options(files, &self.common),
+            workspace: &workspace,
+            tld: &admin.url_tld,
+            guid: &guid,
+            url: &renewal_url(&admin, &workspace),
+            layout: &self.layout,
+            telemetry: Usage::now().since(&self.used),
+        };
+        let Some(answer) = self.renewals.act(&online, (&workspace, &guid)) else {
+            return;
+        };
+        (self.renewed)();
+        if let Some(answer) = answer {
+            self.took(&answer);
+        }
+    }
+}
+
+/// Whom we are to the service, by omsadmin.conf.
+pub(super) fn who(omsadmin: &Path) -> Result<(OmsAdmin, WorkspaceId, AgentGuid)> {
+    let admin = OmsAdmin::load(omsadmin)?.context("this workspace is not onboarded")?;
+    let workspace = admin.workspace().context("WORKSPACE_ID is no GUID")?;
+    let guid = admin.guid().context("AGENT_GUID is no GUID")?;
+    Ok((admin, workspace, guid))
 }
 
 /// Stores endpoints that have changed.
@@ -129,62 +209,9 @@ fn keep(path: &Path, admin: OmsAdmin, answer: &TopologyResponse) -> Result<()> {
     crate::base::files::replace_keeping_look(path, changed.to_text()?.as_bytes())
 }
 
-/// What our process has used.
-struct Usage {
-    at: Instant,
-    user: Duration,
-    system: Duration,
-}
-
-impl Usage {
-    fn now() -> Usage {
-        use nix::sys::resource::{UsageWho, getrusage};
-        let usage = getrusage(UsageWho::RUSAGE_SELF).ok();
-        let time = |t: nix::sys::time::TimeVal| {
-            let micros = t.tv_sec().max(0) as u64 * 1_000_000 + t.tv_usec().max(0) as u64;
-            Duration::from_micros(micros)
-        };
-        Usage {
-            at: Instant::now(),
-            user: usage.map(|u| time(u.user_time())).unwrap_or_default(),
-            system: usage.map(|u| time(u.system_time())).unwrap_or_default(),
-        }
-    }
-
-    fn since(&self, before: &Usage) -> Telemetry {
-        let elapsed = self.at.duration_since(before.at).as_secs_f64().max(0.001);
-        let percent = |now: Duration, then: Duration| {
-            Some((now.saturating_sub(then).as_secs_f64() * 100.0 / elapsed).round() as u64)
-        };
-        let used = kibibytes("/proc/self/status", "VmRSS:");
-        let total = kibibytes("/proc/meminfo", "MemTotal:").filter(|t| *t > 0);
-        Telemetry {
-            percent_user_time: percent(self.user, before.user),
-            percent_privileged_time: percent(self.system, before.system),
-            used_memory: used,
-            percent_used_memory: used.zip(total).map(|(u, t)| u * 100 / t),
-        }
-    }
-}
-
-fn kibibytes(file: &str, key: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix(key))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_we_use_is_told() {
-        let before = Usage::now();
-        let telemetry = Usage::now().since(&before);
-        assert!(telemetry.used_memory.unwrap() > 1000, "KiB");
-        assert!(telemetry.percent_used_memory.unwrap() <= 100);
-        assert!(telemetry.percent_user_time.is_some());
-    }
 
     #[test]
     fn only_changed_endpoints_are_written() {

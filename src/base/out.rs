@@ -16,11 +16,18 @@ pub enum Stream {
 
 /// Sees everything that is shown, just before it is.
 static TAP: OnceLock<fn(Stream, &[u8])> = OnceLock::new();
+/// The same, beside it.
+static COPY: OnceLock<fn(Stream, &[u8])> = OnceLock::new();
 static OUT_IS_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Passes everything that is shown from here on to `tap`, too. Only the first one counts.
 pub fn tap(tap: fn(Stream, &[u8])) {
     let _ = TAP.set(tap);
+}
+
+/// Passes it to `copy`, too; beside what [`tap`] was given. Only the first one counts.
+pub fn copy(copy: fn(Stream, &[u8])) {
+    let _ = COPY.set(copy);
 }
 
 /// From here on standard output is a machine's: what a person reads goes to standard error.
@@ -51,7 +58,7 @@ pub fn machine_line(text: &str) {
 }
 
 fn show(stream: Stream, bytes: &[u8]) {
-    if let Some(tap) = TAP.get() {
+    for tap in [&TAP, &COPY].into_iter().filter_map(OnceLock::get) {
         tap(stream, bytes);
     }
     if stream == Stream::Err || OUT_IS_TAKEN.load(Ordering::Relaxed) {

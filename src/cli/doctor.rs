@@ -115,6 +115,23 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(code)
 }
 
+/// What `--json` would say, without anything going over the network.
+pub fn offline(host: &Host) -> Result<String> {
+    let patient = Patient::admit(host.clone(), Role::Agent);
+    let found = doctor::examine(&patient, Depth::Offline);
+    let whole = Whole {
+        schema: 1,
+        version: env!("CARGO_PKG_VERSION"),
+        host: &patient.host.os.hostname,
+        installed: patient.installed,
+        checks: doctor::count(Depth::Offline),
+        findings: found.iter().map(Shown::of).collect(),
+        mended: Vec::new(),
+        exit_code: doctor::exit_code(&found),
+    };
+    Ok(serde_json::to_string_pretty(&whole)?)
+}
+
 fn say(patient: &Patient, depth: Depth, found: &[Finding], mended: &[Finding]) {
     for finding in mended {
         out!("mended   {}: {}", finding.id, finding.what);

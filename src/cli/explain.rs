@@ -1,5 +1,6 @@
-//! `--explain CODE`: what an exit code of the bundle means and what to do. The table of
-//! `docs/exit-codes.md` is the data: page and program cannot disagree.
+//! `--explain CODE`: what an exit code of the bundle, or the named cause of a failed onboarding,
+//! means and what to do. The tables of `docs/exit-codes.md` are the data: page and program cannot
+//! disagree.
 
 const PAGE: &str = include_str!("../../docs/exit-codes.md");
 /// The heading above the bundle's table.
@@ -35,6 +36,24 @@ fn plain(cell: &str) -> String {
     cell.replace(['`', '*'], "").trim().to_owned()
 }
 
+/// The heading above the table of causes.
+const CAUSES: &str = "## Why an onboarding failed";
+
+/// A named cause: name, exit code, meaning and advice.
+fn cause(name: &str) -> Option<String> {
+    let section = PAGE.split(CAUSES).nth(1)?.split("\n## ").next()?;
+    section.lines().find_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split('|').map(plain);
+        if cells.next()? != name {
+            return None;
+        }
+        let (code, meaning, advice) = (cells.next()?, cells.next()?, cells.next()?);
+        Some(format!(
+            "{name}: {meaning} (exit code {code})\nWhat to do: {advice}"
+        ))
+    })
+}
+
 /// The text for a person; `Err` with what to say when the code is not one of the bundle's.
 pub fn text(word: &str) -> Result<String, String> {
     let code = word.parse::<u8>().ok();
@@ -44,6 +63,9 @@ pub fn text(word: &str) -> Result<String, String> {
             advice => format!("\nWhat to do: {advice}"),
         };
         return Ok(format!("{}: {}{advice}", found.code, found.meaning));
+    }
+    if let Some(text) = cause(word.trim_matches(['[', ']'])) {
+        return Ok(text);
     }
     let known: Vec<String> = all().map(|m| m.code.to_string()).collect();
     Err(format!(
@@ -93,6 +115,13 @@ mod tests {
             assert!(text(&code.to_string()).is_ok(), "{code}");
         }
         assert!(text("5").unwrap().contains("What to do: "));
+        for named in ["proxy-auth", "[proxy-auth]"] {
+            let told = text(named).unwrap();
+            assert!(
+                told.contains("(exit code 4)") && told.contains("-p user"),
+                "{told}"
+            );
+        }
         for wrong in ["99", "", "x", "-1", "256"] {
             assert!(text(wrong).is_err(), "{wrong}");
         }

@@ -52,6 +52,13 @@ pub fn run(args: &Args) -> u8 {
     0
 }
 
+/// What `--json` would say.
+pub fn json(layout: &Layout) -> String {
+    let mut runs = history::read(&layout.records()).runs;
+    runs.reverse();
+    serde_json::to_string_pretty(&runs.iter().map(shown).collect::<Vec<_>>()).unwrap_or_default()
+}
+
 fn shown(run: &Past) -> Shown<'_> {
     Shown {
         time: &run.time,

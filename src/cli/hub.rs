@@ -1,16 +1,14 @@
 //! The door `omsagent hub`.
 
-use crate::base::files;
-use crate::base::ids::WorkspaceId;
-use crate::base::secret::Secret;
-use crate::hub::{Folder, NewWorkspace, Options, Reader, Server, Stop, StoredItem, Workspaces};
-use crate::wire::signature::KEY_TEXT_LIMIT;
+mod agents;
+mod workspace;
+
+use crate::hub::{Folder, Options, Reader, Rows, Server, Stop, StoredItem};
 use crate::{err, out};
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What was typed.
@@ -24,10 +22,12 @@ pub struct Args {
 enum Verb {
     /// Serve agents until stopped by SIGTERM or SIGINT
     Serve(ServeArgs),
-    /// Add or list workspaces; a serving hub need not be restarted
+    /// Workspaces and their keys; a serving hub need not be restarted
     #[command(subcommand)]
-    Workspace(WorkspaceVerb),
-    /// Run an SQL statement that reads (views: Syslog, Heartbeat; see docs/hub.md)
+    Workspace(workspace::Verb),
+    /// List agents; ask them for new certificates, shut them out, forget them
+    Agents(agents::Args),
+    /// Run an SQL statement that reads (views: Syslog, Heartbeat, ...; see docs/hub.md)
     Query {
         /// The hub's data folder
         #[arg(long, value_name = "DIR")]
@@ -62,38 +62,17 @@ struct ServeArgs {
     /// How far the clock of an onboarding agent may be off
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     max_skew: u64,
+    /// Ask an agent for a new certificate so long before the end of its own
+    #[arg(long, value_name = "DAYS", default_value_t = 30,
+          value_parser = clap::value_parser!(u16).range(0..=300))]
+    renew_before: u16,
+    /// Requests that shall go wrong, TOML, for tests of agents (see docs/hub.md)
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
     /// Connections served at a time; more wait
     #[arg(long, value_name = "N", default_value_t = 256,
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
     max_connections: u16,
-}
-
-#[derive(Debug, Subcommand)]
-enum WorkspaceVerb {
-    /// Add a workspace and print its id and shared key
-    Add {
-        /// The hub's data folder, made when it is not there
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
-        /// Its id [default: random]
-        #[arg(long, value_name = "GUID")]
-        id: Option<WorkspaceId>,
-        /// File with its shared key, base64, `-` for standard input [default: random]
-        #[arg(long, value_name = "FILE|-")]
-        shared_key_file: Option<PathBuf>,
-        /// A name for people
-        #[arg(long, value_name = "TEXT")]
-        name: Option<String>,
-    },
-    /// List the workspaces, without their keys
-    List {
-        /// The hub's data folder
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
-        /// A JSON list of objects in place of a table
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -116,20 +95,13 @@ struct TailArgs {
 pub fn run(args: Args) -> Result<u8> {
     match args.verb {
         Verb::Serve(args) => serve(args)?,
-        Verb::Workspace(WorkspaceVerb::Add {
-            data,
-            id,
-            shared_key_file,
-            name,
-        }) => add(&data, id, shared_key_file.as_deref(), name)?,
-        Verb::Workspace(WorkspaceVerb::List { data, json }) => list(&data, json)?,
+        Verb::Workspace(verb) => workspace::run(verb)?,
+        Verb::Agents(args) => agents::run(args)?,
         Verb::Query { data, sql, json } => {
             let rows = Reader::open(&Folder::open(&data)?)?.query(&sql)?;
             match json {
                 true => print_json(&rows.to_json()),
-                false => crate::hub::aligned(&rows)
-                    .iter()
-                    .for_each(|line| out!("{line}")),
+                false => print_table(&rows),
             }
         }
         Verb::Tail(args) => tail(&args)?,
@@ -147,6 +119,8 @@ fn serve(args: ServeArgs) -> Result<()> {
     let mut options = Options::new(args.listen, &args.domain);
     options.certificate = args.cert.zip(args.key);
     options.max_skew = Duration::from_secs(args.max_skew);
+    options.renew_before = Duration::from_secs(u64::from(args.renew_before) * 86_400);
+    options.faults = args.faults;
     options.max_connections = args.max_connections.into();
     let server = Server::bind(&folder, options, stop)?;
     if let Some(ca_file) = server.ca_file() {
@@ -157,67 +131,6 @@ fn serve(args: ServeArgs) -> Result<()> {
     server.run()?;
     notify("STOPPING=1");
     log::info!("stopped");
-    Ok(())
-}
-
-fn add(
-    data: &Path,
-    id: Option<WorkspaceId>,
-    key_file: Option<&Path>,
-    name: Option<String>,
-) -> Result<()> {
-    let key = key_file.map(read_key).transpose()?;
-    let folder = Folder::make(data)?;
-    let (id, key) = Workspaces::open(&folder)?.add(NewWorkspace { id, key, name })?;
-    out!("workspace-id: {id}");
-    out!("shared-key: {}", key.expose());
-    Ok(())
-}
-
-fn read_key(path: &Path) -> Result<Secret> {
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        let mut stdin = std::io::stdin().lock().take(KEY_TEXT_LIMIT as u64 + 1);
-        stdin
-            .read_to_string(&mut text)
-            .context("cannot read the shared key from standard input")?;
-        text
-    } else {
-        files::read_text(path, KEY_TEXT_LIMIT)?
-            .with_context(|| format!("`{}` is not there", path.display()))?
-    };
-    Ok(Secret::new(text))
-}
-
-fn list(data: &Path, json: bool) -> Result<()> {
-    let workspaces = Workspaces::list(&Folder::open(data)?)?;
-    if json {
-        let lines: Result<Vec<String>, _> = workspaces.iter().map(serde_json::to_string).collect();
-        print_json(&lines?);
-        return Ok(());
-    }
-    use crate::hub::{Cell, Rows};
-    let text = |text: Option<String>| text.map_or(Cell::Null, Cell::Text);
-    let rows = Rows {
-        columns: ["Id", "Name", "Agents", "LastSeen", "Created"]
-            .map(str::to_owned)
-            .into(),
-        rows: workspaces
-            .into_iter()
-            .map(|w| {
-                vec![
-                    Cell::Text(w.id),
-                    text(w.name),
-                    Cell::Integer(w.agents),
-                    text(w.last_seen_at),
-                    Cell::Text(w.created_at),
-                ]
-            })
-            .collect(),
-    };
-    crate::hub::aligned(&rows)
-        .iter()
-        .for_each(|line| out!("{line}"));
     Ok(())
 }
 
@@ -275,6 +188,12 @@ fn stdout_is_open() -> bool {
     !fds[0]
         .revents()
         .is_some_and(|events| events.intersects(closed))
+}
+
+fn print_table(rows: &Rows) {
+    crate::hub::aligned(rows)
+        .iter()
+        .for_each(|line| out!("{line}"));
 }
 
 fn print_json(objects: &[String]) {

@@ -9,15 +9,25 @@ use crate::host::layout::Layout;
 use crate::install::recovery::{self, Purpose};
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::metadata::MachineIds;
-use crate::workspace::{self, identity};
+use crate::workspace::{self, identity, renewal};
 use crate::{err, out};
 use anyhow::Result;
+use std::path::{Path, PathBuf};
 
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub enum Args {
     /// Tell for each workspace whether it was onboarded on this machine
     Show,
+    /// Have the client certificate renewed by the service now
+    Renew {
+        /// Only of this workspace [default: of all]
+        #[arg(value_name = "WORKSPACE")]
+        workspace: Option<WorkspaceId>,
+        /// Key and certificate are in this folder, for LoadCredential= [default: the workspace's]
+        #[arg(long, value_name = "DIR", requires = "workspace")]
+        certs: Option<PathBuf>,
+    },
     /// Forget agent GUID, key, certificate and what waits to be sent; then onboard again
     Reset {
         /// Only of this workspace [default: of all]
@@ -35,6 +45,10 @@ pub fn run(args: &Args) -> Result<u8> {
     let host = Host::detect(Layout::new("/"));
     match args {
         Args::Show => show(&host),
+        Args::Renew { workspace, certs } => {
+            let _lock = recovery::enter(&host, Purpose::Change, &mut Console)?;
+            renew(&host, workspace.as_ref(), certs.as_deref())
+        }
         Args::Reset { workspace } => {
             let _lock = recovery::enter(&host, Purpose::Change, &mut Console)?;
             let ids = match workspace {
@@ -47,6 +61,24 @@ pub fn run(args: &Args) -> Result<u8> {
             Ok(0)
         }
     }
+}
+
+fn renew(host: &Host, only: Option<&WorkspaceId>, certs: Option<&Path>) -> Result<u8> {
+    let ids = match only {
+        Some(id) => vec![id.clone()],
+        None => workspace::all(&host.layout),
+    };
+    let mut code = 0;
+    for id in &ids {
+        match renewal::by_hand(host, id, certs) {
+            Ok(until) => out!("{id}: renewed, valid until {}", until.strftime("%Y-%m-%d")),
+            Err(error) => {
+                err!("{id}: not renewed: {error:#}");
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
 }
 
 fn show(host: &Host) -> Result<u8> {

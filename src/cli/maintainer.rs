@@ -62,7 +62,7 @@ fn configure(host: &Host) -> Result<u8> {
     if !lock.is_parents() && host.is_live() && host.layout.onboarding_file().exists() {
         // A workspace that cannot be reached must not fail the package; the file stays for the
         // next attempt (bundle.md 3).
-        let code = admin::onboard_from_file(host, None);
+        let code = admin::onboard_from_file(host, None, false);
         if code != 0 {
             err!(
                 "error\tThe package is installed, the workspace is NOT onboarded (code {code}); mend the cause, then run omsadmin.sh"

@@ -12,18 +12,23 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod agent;
 pub mod bundle;
+pub mod config;
+mod copies;
 pub mod doctor;
 pub mod explain;
+pub mod grammar;
 pub mod history;
 pub mod hub;
 pub mod identity;
 pub mod maintainer;
 pub mod pack;
+pub mod papers;
 pub mod report;
 pub mod rollback;
 pub mod service;
 pub mod signals;
 pub mod status;
+pub mod support;
 pub mod syslog;
 pub mod uninstall;
 pub mod verify;
@@ -52,6 +57,11 @@ enum Door {
     Status(status::Args),
     /// What is wrong with this host's agent, and how to mend it
     Doctor(doctor::Args),
+    /// Everything that somebody who helps wants to see, in one file, without secrets
+    SupportBundle(support::Args),
+    /// What the agent makes of an omsagent.conf, directive by directive
+    #[command(subcommand)]
+    Config(config::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
     Admin(Words),
     /// Start, stop and ask for workspaces' services (service_control)
@@ -146,6 +156,8 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Verify(args) => verify::run(&args),
         Door::Status(args) => status::run(&args),
         Door::Doctor(args) => doctor::run(&args),
+        Door::SupportBundle(args) => support::run(&args),
+        Door::Config(args) => config::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),

@@ -4,7 +4,7 @@ use crate::base::files::{self, Look};
 use crate::bundle::kit::{Condition, Group, KitRule};
 use crate::bundle::signature::TEXT_LIMIT;
 use crate::bundle::{self, Bundle, Kind, Plan, SecretKey, Source, Trust};
-use crate::cli::verify;
+use crate::cli::{papers, verify};
 use crate::out;
 use crate::package::manifest::Manifest;
 use crate::package::{self, Arch, Build, deb, rpm};
@@ -171,6 +171,7 @@ fn package(
         label: &args.version_label,
         time: time(args.time)?,
     };
+    papers::supply(&mut manifest, build.time)?;
     let (name, bytes) = write(&manifest, &build)?;
     let path = args.out.join(name);
     files::write_atomic(&path, &bytes, Look::mode(0o644))?;

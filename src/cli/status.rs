@@ -24,7 +24,9 @@ pub fn run(args: &Args) -> Result<u8> {
         let plain = text(&status).replace(|c: char| c.is_control() && c != '\n', "?");
         out!("{}", plain.trim_end());
     }
-    Ok(u8::from(status.workspaces.iter().any(|w| !w.running)))
+    let expected = |w: &&WorkspaceStatus| w.role != "pseudo" || w.registered;
+    let mut workspaces = status.workspaces.iter().filter(expected);
+    Ok(u8::from(workspaces.any(|w| !w.running)))
 }
 
 fn text(status: &Status) -> String {
@@ -116,8 +118,17 @@ fn paragraph(w: &WorkspaceStatus) -> String {
     if let Some(c) = &w.certificate {
         line(
             "certificate",
-            format!("until {} ({} days)", c.expires, c.days_left),
+            format!(
+                "until {} ({} days), made {}",
+                c.expires, c.days_left, c.issued
+            ),
         );
+        if c.renewal_pending {
+            line("", "a renewal is begun and not settled yet".to_owned());
+        }
+        if let Some(why) = &c.renewal_problem {
+            line("", format!("not renewed: {why}"));
+        }
     }
     if let Some(c) = w.clock.as_ref() {
         line(

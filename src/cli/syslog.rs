@@ -2,16 +2,48 @@
 
 use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
+use crate::cli::grammar::{Grammar, Section};
 use crate::cli::report::Console;
-use crate::host::Host;
 use crate::host::layout::Layout;
-use crate::host::services;
-use crate::host::syslog::{self, Selection, SyslogDaemon};
+use crate::host::services::{self, ServiceError};
+use crate::host::syslog::{self, Selection, SyslogDaemon, Transport};
+use crate::host::{Change, Host, unit};
 use crate::install::recovery::{self, Purpose};
-use crate::workspace::{forwarding, port};
+use crate::workspace::{self, forwarding, port, socket};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
+
+/// Its command line as a table (bundle.md 1.8). There is no word for help: automation knows that
+/// every other word is refused with 1.
+pub const GRAMMAR: Grammar = Grammar {
+    name: "configure_syslog.sh",
+    about: "The forwarding stanza of the syslog daemon",
+    synopsis: &[
+        "configure_syslog.sh configure|unconfigure WORKSPACE PORT",
+        "configure_syslog.sh select WORKSPACE [SELECTION|default]",
+        "configure_syslog.sh purge|restart",
+    ],
+    sections: &[Section {
+        title: "Words",
+        rows: &[
+            (
+                "configure WORKSPACE PORT",
+                "Let the syslog daemon of this host forward to this port of the workspace's agent",
+            ),
+            (
+                "unconfigure WORKSPACE PORT",
+                "Take the workspace's stanza out again",
+            ),
+            (
+                "select WORKSPACE [SELECTION]",
+                "Which messages the workspace gets from now on, for example `auth,authpriv.warning`; `default` for what it gets without a choice; nothing to show which it is",
+            ),
+            ("purge", "Take every stanza of ours out"),
+            ("restart", "Restart the syslog daemon"),
+        ],
+    }],
+};
 
 /// Runs configure_syslog.sh with the words after its name.
 pub fn run(words: &[OsString]) -> u8 {
@@ -27,6 +59,7 @@ pub fn run(words: &[OsString]) -> u8 {
             ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest)))
         }
         ["select", rest @ ..] => ("select", Box::new(move |h, d| select(h, d, rest))),
+        ["transport", rest @ ..] => ("transport", Box::new(move |h, d| transport(h, d, rest))),
         ["purge", ..] => ("purge", Box::new(purge)),
         ["restart", ..] => ("restart", Box::new(restart)),
         other => {
@@ -81,9 +114,18 @@ fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceName, u16)> {
 fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Configuring {} for OMS logging", daemon.name());
-    let selection = forwarding::selection(&host.layout, &id)?;
-    if syslog::configure(host, &id, port, &selection)?.made() {
-        restart(host, daemon)?;
+    // Asked for by name, a workspace that was taken out is forwarded to again.
+    let mut selection = forwarding::selection(&host.layout, &id)?;
+    if id.id().is_some() && selection.is_none() {
+        forwarding::choose(&host.layout, &id, None)?;
+        selection = Selection::default();
+    }
+    if selection.transport == Transport::Unix && socket::open(&host.layout, &id)?.made() {
+        restart_agent(host, &id);
+    }
+    // Rules that somebody wrote stay; `select` replaces them.
+    if syslog::configure_keeping(host, &id, port, &selection)?.made() {
+        reread(host, daemon)?;
     }
     warn_of_doubles(host, port);
     Ok(())
@@ -101,55 +143,162 @@ pub fn warn_of_doubles(host: &Host, port: u16) {
 /// `select WS auth,authpriv.warning`: what the workspace gets from now on; `default` for what it
 /// gets without a choice. Without one: which it is.
 fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
-    let (id, chosen) = match words {
+    let (id, text) = match words {
         [id] => (id, None),
-        [id, "default"] => (id, Some(None)),
-        [id, text] => (id, Some(Some(text.parse::<Selection>()?))),
-        [id, text, how] => (
-            id,
-            Some(Some(format!("{text} {how}").parse::<Selection>()?)),
-        ),
+        [id, text] => (id, Some((*text).to_owned())),
+        [id, text, how] => (id, Some(format!("{text} {how}"))),
         _ => bail!(
             "select needs a workspace id, then for example `auth,authpriv.warning`, or `default`"
         ),
     };
     let id: WorkspaceName = id.parse()?;
-    let Some(chosen) = chosen else {
-        out!("{}", forwarding::selection(&host.layout, &id)?);
+    let Some(text) = text else {
+        let selection = forwarding::selection(&host.layout, &id)?;
+        match port::configured(&host.layout, &id) {
+            Some(port) if syslog::has_own_rules(host, &id, port, &selection)? => {
+                out!("rules of its own, in {}'s configuration", daemon.name());
+            }
+            _ => out!("{selection}"),
+        }
         return Ok(());
     };
+    let chosen = match text.as_str() {
+        "default" => None,
+        text => {
+            let mut chosen: Selection = text.parse()?;
+            // Another choice of messages is no other way for them.
+            if Selection::named_transport(text).is_none() && !chosen.facilities.is_empty() {
+                let present = forwarding::selection(&host.layout, &id);
+                chosen.transport = present.map_or(Transport::Udp, |s| s.transport);
+            }
+            Some(chosen)
+        }
+    };
+    apply(host, daemon, &id, None, chosen)
+}
+
+/// `transport udp|tcp|unix WS [PORT]`: how the daemon hands the workspace's messages over from now on.
+fn transport(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
+    let (how, id, port) = match words {
+        [how, id] => (how, id.parse()?, None),
+        [how, rest @ ..] => {
+            let (id, port) = workspace_and_port(rest)?;
+            (how, id, Some(port))
+        }
+        [] => bail!("transport needs `udp`, `tcp` or `unix`, then a workspace id"),
+    };
+    let mut selection = forwarding::selection(&host.layout, &id)?;
+    selection.transport = how.parse()?;
     ensure!(
-        id.id().is_some() && host.layout.workspace(&id).conf().is_dir(),
+        !selection.facilities.is_empty(),
+        "nothing is forwarded to workspace {id}: choose messages first, with select"
+    );
+    let there = port.or_else(|| port::configured(&host.layout, &id));
+    ensure!(
+        syslog::are_ours(host, &id, there.unwrap_or(port::FIRST), &selection)?,
+        "somebody changed the rules of workspace {id}, and they stay as they are; \
+         `configure_syslog.sh select {id} {}` puts ours in their place",
+        selection
+    );
+    // The default is kept as what it is.
+    let chosen = Some(selection).filter(|s| *s != Selection::default());
+    apply(host, daemon, &id, port, chosen)
+}
+
+/// Forwards what is chosen, `None`: the default, and remembers it.
+fn apply(
+    host: &Host,
+    daemon: &SyslogDaemon,
+    id: &WorkspaceName,
+    port: Option<u16>,
+    chosen: Option<Selection>,
+) -> Result<()> {
+    ensure!(
+        id.id().is_some() && host.layout.workspace(id).conf().is_dir(),
         "workspace {id} does not exist on this host; `omsadmin.sh -l` lists them"
     );
-    let port = port::configured(&host.layout, &id)
+    let port = port
+        .or_else(|| port::configured(&host.layout, id))
         .context("the workspace has no port in its syslog.conf")?;
     let selection = chosen.clone().unwrap_or_default();
-    let changed = syslog::configure(host, &id, port, &selection)?;
-    forwarding::choose(&host.layout, &id, chosen.as_ref())?;
+    let by_socket = selection.transport == Transport::Unix;
+    // The socket first: what is sent to one that is not there waits at best.
+    let agent = match by_socket {
+        true => socket::open(&host.layout, id)?,
+        false => Change::AlreadyThere,
+    };
+    if agent.made() {
+        restart_agent(host, id);
+    }
+    let changed = match syslog::configure(host, id, port, &selection) {
+        Err(error) if agent.made() => {
+            let _ = socket::close(&host.layout, id)?;
+            restart_agent(host, id);
+            return Err(error.into());
+        }
+        changed => changed?,
+    };
+    forwarding::choose(&host.layout, id, chosen.as_ref())?;
     out!("Forwarding {selection} to workspace {id}");
     if changed.made() {
-        restart(host, daemon)?;
+        reread(host, daemon)?;
+    }
+    if !by_socket && socket::close(&host.layout, id).is_ok_and(Change::made) {
+        restart_agent(host, id);
     }
     Ok(())
+}
+
+/// omsagent.conf and its fragments are read at the start.
+fn restart_agent(host: &Host, id: &WorkspaceName) {
+    if !workspace::is_active(host, id) {
+        return;
+    }
+    if let Err(error) = services::restart(host, &unit::name(id)) {
+        err!("warning\tthe agent of {id} listens as before until it is started again: {error}");
+    }
 }
 
 fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Unconfiguring {} for OMS logging", daemon.name());
     let port = port::to_give_up(&host.layout, &id, Some(port));
+    stays_out(host, &id)?;
     if syslog::unconfigure(host, &id, port)?.made() {
-        restart(host, daemon)?;
+        reread(host, daemon)?;
     }
     Ok(())
 }
 
+/// Until `configure` or `select`: the next upgrade does not put back what was taken out.
+fn stays_out(host: &Host, id: &WorkspaceName) -> Result<()> {
+    if id.id().is_none() || !host.layout.workspace(id).conf().is_dir() {
+        return Ok(());
+    }
+    forwarding::choose(&host.layout, id, Some(&Selection::none()))
+}
+
 fn purge(host: &Host, daemon: &SyslogDaemon) -> Result<()> {
     out!("Purging {} of OMS logging", daemon.name());
+    for id in workspace::all(&host.layout) {
+        stays_out(host, &id)?;
+    }
     if syslog::purge(host)?.made() {
-        restart(host, daemon)?;
+        reread(host, daemon)?;
     }
     Ok(())
+}
+
+/// After a change that is made: that nobody here can restart the daemon does not unmake it.
+fn reread(host: &Host, daemon: &SyslogDaemon) -> Result<()> {
+    let done = restart(host, daemon);
+    match done.as_ref().map_err(|e| e.downcast_ref::<ServiceError>()) {
+        Err(Some(e @ ServiceError::NoSyslogRestart(_))) => {
+            err!("warning\t{e}");
+            Ok(())
+        }
+        _ => done,
+    }
 }
 
 fn restart(host: &Host, daemon: &SyslogDaemon) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `OPT/bin/uninstall`: `R` removes, `P` purges (bundle.md 1.9).
 
+use crate::cli::grammar::{Grammar, Section};
 use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::err;
@@ -10,6 +11,23 @@ use crate::install::departure;
 use crate::install::recovery::{self, Purpose};
 use crate::install::withdraw::Depth;
 use std::ffi::OsString;
+
+/// Its command line as a table (bundle.md 1.9).
+pub const GRAMMAR: Grammar = Grammar {
+    name: "uninstall",
+    about: "Remove or purge the package",
+    synopsis: &["uninstall [R|P]"],
+    sections: &[Section {
+        title: "Words",
+        rows: &[
+            (
+                "R",
+                "Remove the package; workspace settings and keys stay; so it is without a word",
+            ),
+            ("P", "Remove the package and every file of its"),
+        ],
+    }],
+};
 
 /// Runs uninstall with the words after its name; `R` when there is none.
 pub fn run(words: &[OsString]) -> u8 {

@@ -49,7 +49,7 @@ const CHECKS: &[Check] = table! {
         accounts::account, accounts::groups,
         looks::shared_folders, looks::workspace_folders, looks::identity_files, looks::settings_files,
         looks::proxy_file, looks::programs, looks::links,
-        identity::pair, identity::settings,
+        identity::pair, identity::renewal, identity::settings,
         configuration::agent, configuration::proxy, configuration::authorities,
         configuration::onboarding_file,
         service::unit, service::running, service::program,
@@ -74,6 +74,8 @@ const CHECKS: &[Check] = table! {
 pub enum Depth {
     /// The installation only: nothing goes out.
     Installation,
+    /// And what the running agents tell.
+    Offline,
     /// All of it.
     Whole,
     /// Only whether the endpoints of a role can be reached.
@@ -85,6 +87,7 @@ impl Depth {
         match self {
             Depth::Whole => true,
             Depth::Installation => subject == Subject::Installation,
+            Depth::Offline => matches!(subject, Subject::Installation | Subject::Delivery),
             Depth::Endpoints => subject == Subject::Network,
         }
     }

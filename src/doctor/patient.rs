@@ -54,7 +54,8 @@ impl Patient {
         let ward = |(id, figures): (WorkspaceId, Result<Snapshot, Silent>)| {
             let paths = layout.workspace(&id);
             let unit = units.iter().find(|u| u.name == unit::name(&id)).cloned();
-            let parts = [paths.key(), paths.cert(), paths.omsadmin_conf()];
+            let pair = workspace::pair(layout, &id);
+            let parts = [pair.key, pair.cert, paths.omsadmin_conf()];
             Ward {
                 onboarded: parts.iter().any(|p| p.exists()),
                 unit,
@@ -86,7 +87,7 @@ impl Ward {
     /// Does its agent run, as the service manager says, or as it says itself?
     pub fn runs(&self) -> bool {
         match &self.unit {
-            Some(unit) => unit.active == "active",
+            Some(unit) => matches!(unit.active.as_str(), "active" | "reloading"),
             None => self.figures.is_ok(),
         }
     }

@@ -7,7 +7,8 @@ use super::sockets::{self, Listening};
 use super::{process, retirement};
 use crate::agent::figures::{ClockFigures, InputFigures, OutputFigures, Snapshot};
 use crate::base::files;
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
+use crate::host::layout::WorkspacePaths;
 use crate::host::unit_state::{self, UnitState};
 use crate::host::{Host, services, unit};
 use crate::settings::omsadmin::{self, OmsAdmin};
@@ -110,10 +111,16 @@ pub struct ProcessStatus {
 /// A certificate.
 #[derive(Debug, Serialize)]
 pub struct CertificateStatus {
+    /// First moment of validity: when it was made, so when it was last renewed.
+    pub issued: String,
     /// Last moment of validity.
     pub expires: String,
     /// Days until then; negative: since then.
     pub days_left: i64,
+    /// A new pair was made, and the service has not confirmed it yet.
+    pub renewal_pending: bool,
+    /// Why it is not renewed, though it should be.
+    pub renewal_problem: Option<String>,
 }
 
 /// A socket.
@@ -127,15 +134,15 @@ pub struct SocketStatus {
 
 /// Looks at every workspace of this host.
 pub fn look(host: &Host) -> Status {
-    let mut ids = workspace::all(&host.layout);
-    let primary = workspace::primary(&host.layout);
+    let mut ids = workspace::everything(&host.layout);
+    let primary: Option<WorkspaceName> = workspace::primary(&host.layout).map(Into::into);
     ids.sort_by_key(|id| primary.as_ref() != Some(id));
     let sockets: Vec<PathBuf> = ids
         .iter()
         .map(|id| host.layout.workspace(id).status_socket())
         .collect();
     let asked = std::thread::spawn(move || asking::ask(&sockets, PATIENCE));
-    let names: Vec<String> = ids.iter().map(|id| unit::name(id)).collect();
+    let names: Vec<String> = ids.iter().map(unit::name).collect();
     let units = unit_state::of(host, &names);
     let trouble = units.as_ref().err().map(|e| format!("{e:#}"));
     let units = units.unwrap_or_default();
@@ -164,7 +171,7 @@ pub fn look(host: &Host) -> Status {
 
 fn one(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     unit: Option<&UnitState>,
     answer: Result<Snapshot, Silent>,
     listening: &[Listening],
@@ -181,7 +188,9 @@ fn one(
             .or_else(|| process::agent_of(&paths.omsagent_conf())),
     };
     let process = pid.and_then(process::look);
-    let running = unit.map_or(process.is_some(), |u| u.active == "active");
+    let running = unit.map_or(process.is_some(), |u| {
+        matches!(u.active.as_str(), "active" | "reloading")
+    });
     let state = match unit {
         Some(unit) => unit.active.clone(),
         None if running => "running".to_owned(),
@@ -212,6 +221,8 @@ fn one(
     let endpoint = admin.map(|a| a.oms_endpoint).filter(|url| !url.is_empty());
     let (role, marker) = match listing::role(host, id) {
         listing::Role::Primary => ("primary", None),
+        listing::Role::Marked(text) if id.id().is_none() => ("pseudo", Some(text)),
+        _ if id.id().is_none() => ("pseudo", None),
         listing::Role::Marked(text) => ("secondary", Some(text)),
         listing::Role::Other => ("other", None),
     };
@@ -220,7 +231,10 @@ fn one(
         id: id.to_string(),
         role,
         marker,
-        onboarded: may_read.then(|| workspace::is_onboarded(&host.layout, id)),
+        onboarded: may_read.then(|| match id.id() {
+            Some(_) => workspace::is_onboarded(&host.layout, id),
+            None => paths.omsagent_conf().exists(),
+        }),
         registered: match unit {
             Some(unit) => unit.load == "loaded",
             None => matches!(services::placed_text(host, &name), Ok(Some(_))),
@@ -241,7 +255,7 @@ fn one(
         notices: retirement::notices(&endpoint_host),
         proxy: proxy_of(host, &mut unknown),
         certificate: match may_read {
-            true => certificate(&paths.cert(), &mut unknown),
+            true => certificate(&paths, figures.renewal_problem, &mut unknown),
             false => None,
         },
         heartbeat_accepted: figures.heartbeat_accepted,
@@ -262,7 +276,7 @@ fn one(
 /// port, if he may know that.
 fn listeners(
     host: &Host,
-    id: &WorkspaceId,
+    id: &WorkspaceName,
     process: &process::Process,
     listening: &[Listening],
     unknown: &mut Vec<String>,
@@ -307,7 +321,12 @@ fn proxy_of(host: &Host, unknown: &mut Vec<String>) -> Option<String> {
     }
 }
 
-fn certificate(path: &std::path::Path, unknown: &mut Vec<String>) -> Option<CertificateStatus> {
+fn certificate(
+    paths: &WorkspacePaths,
+    renewal_problem: Option<String>,
+    unknown: &mut Vec<String>,
+) -> Option<CertificateStatus> {
+    let path = &paths.cert();
     let read = || -> anyhow::Result<Option<Facts>> {
         let Some(pem) = files::read_no_follow(path, PEM_LIMIT)? else {
             return Ok(None);
@@ -320,6 +339,9 @@ fn certificate(path: &std::path::Path, unknown: &mut Vec<String>) -> Option<Cert
         Ok(facts) => facts.map(|facts| {
             let left = facts.not_after.duration_since(Timestamp::now());
             CertificateStatus {
+                issued: shown(facts.not_before),
+                renewal_pending: workspace::renewal::is_begun(&paths.certs()),
+                renewal_problem,
                 expires: shown(facts.not_after),
                 days_left: left.as_secs().div_euclid(86_400),
             }
@@ -363,7 +385,7 @@ mod tests {
     fn full() -> Status {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        let id: WorkspaceId = ID.parse().unwrap();
+        let id: crate::base::ids::WorkspaceId = ID.parse().unwrap();
         let paths = layout.workspace(&id);
         std::fs::create_dir_all(paths.conf()).unwrap();
         std::fs::create_dir_all(paths.certs()).unwrap();
@@ -392,6 +414,7 @@ mod tests {
             heartbeat_accepted: Some("t".into()),
             topology_accepted: Some("t".into()),
             topology_problem: Some("p".into()),
+            renewal_problem: Some("p".into()),
             clock: Some(ClockFigures::default()),
             mark: Some(Mark::default()),
             ..Snapshot::default()
@@ -466,7 +489,7 @@ mod tests {
     fn an_agent_that_does_not_answer_leaves_a_reason() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::detect(Layout::new(dir.path()));
-        let id: WorkspaceId = ID.parse().unwrap();
+        let id: WorkspaceName = ID.parse().unwrap();
         std::fs::create_dir_all(host.layout.workspace(&id).conf()).unwrap();
         let unit = UnitState {
             active: "active".into(),

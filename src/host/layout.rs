@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Name of the socket on which an agent tells its figures, in its run folder.
 pub const STATUS_SOCKET: &str = "omsagent.sock";
 
+/// Name of the socket that takes datagrams of the syslog daemon, in the run folder.
+pub const SYSLOG_SOCKET: &str = "syslog.sock";
+
 /// All paths below a root prefix (`/` on a live host; a folder in unit tests and for `--root DIR`).
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -22,6 +25,12 @@ impl Layout {
     /// The prefix itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The path as the agent will see it: without the prefix of an image folder.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root)
+            .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
     }
 
     /// True on a live host: services may be started, accounts made by the system's own tools.
@@ -159,6 +168,14 @@ impl WorkspacePaths {
     pub fn service_registered(&self) -> PathBuf {
         self.conf().join(".service_registered")
     }
+    /// Present when the service was registered until all services were disabled at once.
+    pub fn service_disabled(&self) -> PathBuf {
+        self.conf().join(".service_disabled")
+    }
+    /// Present on the workspace that was the primary one when the package was removed.
+    pub fn was_primary(&self) -> PathBuf {
+        self.conf().join(".was_primary")
+    }
     /// Operations Manager's certificate (bundle.md 6.6).
     pub fn scom_cert(&self) -> PathBuf {
         self.certs().join("scom-cert.pem")
@@ -182,6 +199,10 @@ impl WorkspacePaths {
     /// The socket on which the agent tells its figures (docs/status.md).
     pub fn status_socket(&self) -> PathBuf {
         self.run().join(STATUS_SOCKET)
+    }
+    /// The socket for datagrams of the syslog daemon, where that is chosen.
+    pub fn syslog_socket(&self) -> PathBuf {
+        self.run().join(SYSLOG_SOCKET)
     }
     /// `VAR/<WS>`/state: queues, position files.
     pub fn state(&self) -> PathBuf {

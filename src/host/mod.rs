@@ -10,6 +10,7 @@
 pub mod account_files;
 pub mod accounts;
 pub mod blocks;
+pub mod credentials;
 pub mod image;
 pub mod last_words;
 pub mod layout;
@@ -19,6 +20,7 @@ pub mod os;
 pub mod package_locks;
 pub mod packages;
 pub mod process;
+pub mod reread;
 pub mod services;
 pub mod sockets;
 pub mod sudoers;

@@ -132,8 +132,8 @@ pub fn enable(host: &Host, name: &str) -> Result<Change, ServiceError> {
     }
     // One of before there was a service for all is enabled, and not wanted by that one.
     let by_umbrella = |link: &PathBuf| link.parent().is_some_and(|d| d.ends_with(UMBRELLA_WANTS));
-    let wanted =
-        umbrella::workspace_of(name).is_none() || wants_links(host, name)?.iter().any(by_umbrella);
+    let alone = umbrella::workspace_of(name).is_none() || umbrella::is_theirs(&host.layout);
+    let wanted = alone || wants_links(host, name)?.iter().any(by_umbrella);
     if wanted && is_enabled(host, name)? {
         return Ok(Change::AlreadyThere);
     }
@@ -374,7 +374,7 @@ fn check_name(name: &str) -> Result<(), ServiceError> {
 
 fn enable_below_prefix(host: &Host, name: &str) -> Result<Change, ServiceError> {
     let booted = link_wanted(host, name, "multi-user.target.wants")?;
-    if umbrella::workspace_of(name).is_none() {
+    if umbrella::workspace_of(name).is_none() || umbrella::is_theirs(&host.layout) {
         return Ok(booted);
     }
     Ok(booted.and(link_wanted(host, name, UMBRELLA_WANTS)?))

@@ -20,7 +20,7 @@ pub fn workspace_of(unit: &str) -> Option<WorkspaceName> {
 }
 
 /// Does an administrator (or Puppet: users.md A.1) use the name for something else?
-fn is_theirs(layout: &Layout) -> bool {
+pub(super) fn is_theirs(layout: &Layout) -> bool {
     let path = layout.path("/etc/systemd/system").join(NAME);
     match std::fs::symlink_metadata(&path) {
         Err(_) => false,

@@ -5,7 +5,9 @@ use super::query::hex;
 use crate::base::files;
 use crate::base::secret::Secret;
 use crate::wire::authority::{Authority, SERVER_VALIDITY};
+use crate::wire::certificate::Facts;
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -32,12 +34,15 @@ pub(super) struct ClientCertificate {
     pub(super) der: Vec<u8>,
     /// SHA-256 of the DER, lower-case hexadecimal.
     pub(super) thumbprint: String,
+    /// The end of its validity, when it can be read.
+    pub(super) ends: Option<Timestamp>,
 }
 
 impl ClientCertificate {
     pub(super) fn new(der: Vec<u8>) -> Self {
         ClientCertificate {
             thumbprint: hex(&Sha256::digest(&der)),
+            ends: Facts::read(&der).ok().map(|facts| facts.not_after),
             der,
         }
     }

@@ -116,7 +116,15 @@ fn exchange(inbox: &mut Inbox<Stream>, peer: &Peer, shared: &Shared) -> bool {
         Ok(head) => head,
         Err(error) => return give_up(inbox.stream(), error, peer, shared),
     };
-    let route = match shared.service.admit(&head, peer) {
+    let (fault, refusal) = shared.service.fault(&head);
+    if !hold_back(fault.delay(), shared) || fault.closes_before() {
+        return false; // and no word of TLS either
+    }
+    let admitted = match refusal {
+        Some(response) => Err(response),
+        None => shared.service.admit(&head, peer),
+    };
+    let route = match admitted.map_err(|response| response.by(fault.clock())) {
         Ok(route) => route,
         Err(response) if head.framing == Framing::Length(0) => {
             return reply(inbox.stream(), &head, &response, shared);
@@ -140,9 +148,25 @@ fn exchange(inbox: &mut Inbox<Stream>, peer: &Peer, shared: &Shared) -> bool {
     };
     let response = shared
         .service
-        .answer(route, &head, peer, body, &mut |n| memory.grow(n));
+        .answer(route, &head, peer, &fault, body, &mut |n| memory.grow(n))
+        .by(fault.clock());
     drop(memory);
+    if fault.closes_after() {
+        return false;
+    }
     reply(inbox.stream(), &head, &response, shared)
+}
+
+/// Lets a request wait on purpose; false when the server stops meanwhile.
+fn hold_back(delay: Duration, shared: &Shared) -> bool {
+    let until = Instant::now() + delay;
+    while Instant::now() < until {
+        if shared.stops() {
+            return false;
+        }
+        std::thread::sleep(until.saturating_duration_since(Instant::now()).min(SLICE));
+    }
+    true
 }
 
 /// Sends an answer; false when it was the connection's last.

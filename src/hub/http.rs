@@ -1,5 +1,6 @@
 //! HTTP/1.1 as a server reads and writes it, over any stream; every size has a bound.
 
+use super::clock::Clock;
 use std::io::{ErrorKind, Read};
 
 /// Largest request line and headers together, bytes.
@@ -13,6 +14,9 @@ const CHUNK_LINE_LIMIT: usize = 1024;
 
 /// Most trailers after a chunked body.
 const TRAILERS_LIMIT: usize = 100;
+
+/// Longest version of an agent, bytes.
+const VERSION_LIMIT: usize = 64;
 
 /// Why no request, or no whole one, was read.
 #[derive(Debug)]
@@ -66,6 +70,19 @@ impl Head {
             .map(|(_, v)| v.as_str())
     }
 
+    /// The version of the agent that asks, when it says (protocol.md 3.1).
+    pub(super) fn client_version(&self) -> Option<&str> {
+        let by_agent = || {
+            let agent = self.header("user-agent")?;
+            let version = agent.strip_prefix("LinuxMonitoringAgent/")?;
+            version.split_whitespace().next()
+        };
+        let version = self.header("x-ms-client-version").or_else(by_agent)?;
+        let sane = (1..=VERSION_LIMIT).contains(&version.len())
+            && version.bytes().all(|b| b.is_ascii_graphic());
+        sane.then_some(version)
+    }
+
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
@@ -74,7 +91,7 @@ impl Head {
     }
 
     /// Reads a complete head, up to and with its blank line.
-    fn parse(bytes: &[u8]) -> Result<Self, Response> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Response> {
         let bad = |why: &str| Response::text(400, &format!("bad request: {why}\n"));
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
         let mut request = httparse::Request::new(&mut headers);
@@ -372,6 +389,7 @@ pub(super) struct Response {
     pub(super) status: u16,
     headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
+    clock: Clock,
 }
 
 impl Response {
@@ -381,6 +399,7 @@ impl Response {
             status,
             headers: Vec::new(),
             body: Vec::new(),
+            clock: Clock::default(),
         }
     }
 
@@ -402,13 +421,19 @@ impl Response {
         self
     }
 
+    /// Dated by this clock.
+    pub(super) fn by(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// The bytes to send. `head_only` leaves out the body but not its length (HEAD requests).
     pub(super) fn to_bytes(&self, close: bool, head_only: bool) -> Vec<u8> {
         let mut text = format!(
             "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Length: {}\r\n",
             self.status,
             phrase(self.status),
-            date(),
+            self.clock.http_date(),
             self.body.len()
         );
         for (name, value) in &self.headers {
@@ -426,17 +451,11 @@ impl Response {
     }
 }
 
-/// Now, as HTTP writes it: agents measure their clock's skew with it.
-fn date() -> String {
-    jiff::Timestamp::now()
-        .strftime("%a, %d %b %Y %H:%M:%S GMT")
-        .to_string()
-}
-
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -444,10 +463,13 @@ fn phrase(status: u16) -> &'static str {
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",
+        502 => "Bad Gateway",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Unknown",
     }

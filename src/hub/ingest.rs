@@ -1,10 +1,12 @@
 //! Data items: unpacked, checked, stored (protocol.md 3.1, 3.2).
 
+use super::access;
 use super::http::{self, Head, Response};
 use super::inflate::{Encoding, InflateError, inflate};
 use super::printable;
+use super::roster::Agent;
 use super::routes::{Peer, Place};
-use super::store::{Agent, Store, Stored, Upload};
+use super::store::{Store, Stored, Upload};
 use crate::wire::signature::content_hash;
 use serde::Deserialize;
 use serde::de::{Error as _, SeqAccess, Visitor};
@@ -38,16 +40,9 @@ pub(super) fn admit(
         log::warn!("refused upload workspace={ws} peer={peer} status={status} reason={error}");
         Err(refusal(status, error, message))
     };
-    let Some(certificate) = &peer.certificate else {
-        let message = "a client certificate is needed";
-        return refused(403, "MissingCertificate", message);
-    };
-    let agent = match store.agent(&place.workspace, &certificate.thumbprint) {
-        Ok(Some(agent)) => agent,
-        Ok(None) => {
-            let message = "the client certificate is not that of an onboarded agent";
-            return refused(403, "UnknownCertificate", message);
-        }
+    let agent = match access::agent(store, place, peer) {
+        Ok(Ok(agent)) => agent,
+        Ok(Err(denied)) => return refused(403, denied.reason(), &denied.to_string()),
         Err(error) => {
             log::error!("cannot look up an agent: {error:#}");
             return Err(http::no_room());
@@ -115,7 +110,7 @@ pub(super) fn answer(
         agent,
         request_id: short("x-request-id").filter(|id| !id.is_empty()),
         retry_count: short("x-ms-client-request-retry-count").and_then(|n| n.parse().ok()),
-        client_version: short("x-ms-client-version"),
+        client_version: head.client_version(),
         body_bytes,
         body_sha256,
         data_type: &envelope.data_type,

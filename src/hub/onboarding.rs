@@ -1,35 +1,20 @@
 //! Onboarding and the topology heartbeat (protocol.md 1.3-1.7, 2.1).
 
+use super::access::{self, Denied, Refusal, xml};
 use super::certificates::ClientCertificate;
+use super::faults::Fault;
 use super::http::{Head, Response};
-use super::printable;
 use super::routes::{Peer, Place, Service};
+use super::{printable, renewal};
 use crate::wire::signature;
-use crate::wire::topology::{TopologyError, TopologyRequest, TopologyResponse, error_body};
+use crate::wire::topology::{TopologyError, TopologyRequest, TopologyResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use std::time::Duration;
 
 /// Time between topology heartbeats that agents are told, and between telemetry reports: the
 /// original's own defaults (protocol.md 2.1).
 const INTERVALS: (Duration, Duration) = (Duration::from_secs(1200), Duration::from_secs(300));
-
-/// Why a request was refused: the text of `<Reason>`, and more for the hub's own log.
-struct Refusal {
-    status: u16,
-    reason: &'static str,
-    detail: String,
-}
-
-/// A refusal with status 403.
-fn forbidden(reason: &'static str, detail: impl Into<String>) -> Refusal {
-    Refusal {
-        status: 403,
-        reason,
-        detail: detail.into(),
-    }
-}
 
 /// Answers `LinuxAgentTopologyRequest`.
 pub(super) fn answer(
@@ -37,30 +22,17 @@ pub(super) fn answer(
     place: &Place,
     head: &Head,
     peer: &Peer,
+    fault: &Fault,
     body: &[u8],
 ) -> Response {
     let done = match head.header("authorization") {
-        Some(authorization) => onboard(service, place, head, peer, body, authorization),
-        None => heartbeat(service, place, peer, body),
+        Some(authorization) => onboard(service, place, head, peer, fault, body, authorization)
+            .map(|request| (request, false)),
+        None => heartbeat(service, place, head, peer, fault, body),
     };
     match done {
-        Ok(request) => Response::new(
-            200,
-            "application/xml; charset=utf-8",
-            response(place, &request),
-        ),
-        Err(refusal) => {
-            log::warn!(
-                "refused workspace={} peer={} status={} reason={} {}",
-                place.workspace,
-                peer.address,
-                refusal.status,
-                refusal.reason,
-                printable(&refusal.detail)
-            );
-            let body = error_body(refusal.reason);
-            Response::new(refusal.status, "application/xml; charset=utf-8", body)
-        }
+        Ok((request, renew)) => xml(200, response(place, &request, renew, fault)),
+        Err(refusal) => refusal.answer(place, peer),
     }
 }
 
@@ -70,56 +42,65 @@ fn onboard(
     place: &Place,
     head: &Head,
     peer: &Peer,
+    fault: &Fault,
     body: &[u8],
     authorization: &str,
 ) -> Result<TopologyRequest, Refusal> {
     let required = |name: &str| {
         head.header(name)
-            .ok_or_else(|| forbidden("MissingHeader", name))
+            .ok_or_else(|| Refusal::forbidden("MissingHeader", name))
     };
     let date = required("x-ms-Date")?;
     let hash = required("x-ms-SHA256_Content")?;
     required("x-ms-version")?;
     let (ws, hmac) = signature::parse_authorization(authorization)
-        .ok_or_else(|| forbidden("InvalidAuthorization", "not `<workspace>; <hmac>`"))?;
+        .ok_or_else(|| Refusal::forbidden("InvalidAuthorization", "not `<workspace>; <hmac>`"))?;
     if !ws.as_str().eq_ignore_ascii_case(place.workspace.as_str()) {
-        return Err(forbidden("WorkspaceMismatch", format!("signed for {ws}")));
+        return Err(Refusal::forbidden(
+            "WorkspaceMismatch",
+            format!("signed for {ws}"),
+        ));
     }
-    let key = service.store.key(&ws).map_err(internal)?;
-    let key = key.ok_or_else(|| forbidden("UnknownWorkspace", ""))?;
-    let instant = signature::parse_date(date).ok_or_else(|| forbidden("InvalidDate", date))?;
-    let skew = Timestamp::now().duration_since(instant);
+    let keys = service.store.keys(&ws).map_err(Refusal::internal)?;
+    let keys = keys.ok_or(Denied::UnknownWorkspace)?;
+    let instant =
+        signature::parse_date(date).ok_or_else(|| Refusal::forbidden("InvalidDate", date))?;
+    let skew = instant.duration_since(fault.clock().now());
     if skew.unsigned_abs() > service.max_skew {
-        let detail = format!("clock is off by {} s", skew.as_secs());
-        return Err(forbidden("ClockSkew", detail));
+        let detail = format!("its clock is off by {} s", skew.as_secs());
+        return Err(Refusal::forbidden("ClockSkew", detail));
     }
     if signature::content_hash(body) != hash {
-        return Err(forbidden("InvalidContentHash", ""));
+        return Err(Refusal::forbidden("InvalidContentHash", ""));
     }
-    if !signature::verify(hmac, &key, date, hash) {
-        return Err(forbidden("InvalidWorkspaceKey", ""));
-    }
+    let signer = keys.signer(hmac, date, hash);
+    let signer = signer.ok_or_else(|| Refusal::forbidden("InvalidWorkspaceKey", ""))?;
     let request = parse(body)?;
     let certificate = STANDARD
         .decode(&request.certificate_base64)
         .ok()
         .filter(|der| ClientCertificate::is_certificate(der))
         .map(ClientCertificate::new)
-        .ok_or_else(|| forbidden("InvalidCertificate", "in the body"))?;
+        .ok_or_else(|| Refusal::forbidden("InvalidCertificate", "in the body"))?;
     if peer
         .certificate
         .as_ref()
         .is_some_and(|presented| *presented != certificate)
     {
         let detail = "the body's certificate is not the connection's";
-        return Err(forbidden("CertificateMismatch", detail));
+        return Err(Refusal::forbidden("CertificateMismatch", detail));
     }
     service
         .store
-        .register(&place.workspace, &request, &certificate.thumbprint)
-        .map_err(internal)?;
+        .register(
+            &place.workspace,
+            &request,
+            &certificate,
+            head.client_version(),
+        )
+        .map_err(Refusal::internal)??;
     log::info!(
-        "onboarded workspace={} agent={} computer={} certificate={} peer={}",
+        "onboarded workspace={} agent={} computer={} certificate={} key={signer} peer={}",
         place.workspace,
         request.entity_id,
         printable(&request.fqdn),
@@ -129,72 +110,70 @@ fn onboard(
     Ok(request)
 }
 
-/// Conversation B: the client certificate is all that authenticates.
+/// Conversation B: the client certificate is all that authenticates. True: the agent shall send
+/// a new one.
 fn heartbeat(
     service: &Service,
     place: &Place,
+    head: &Head,
     peer: &Peer,
+    fault: &Fault,
     body: &[u8],
-) -> Result<TopologyRequest, Refusal> {
-    let Some(certificate) = &peer.certificate else {
-        let detail = "neither an Authorization header nor a client certificate";
-        return Err(forbidden("MissingHeader", detail));
-    };
-    let agent = service
-        .store
-        .agent(&place.workspace, &certificate.thumbprint)
-        .map_err(internal)?
-        .ok_or_else(|| forbidden("UnknownCertificate", &*certificate.thumbprint))?;
+) -> Result<(TopologyRequest, bool), Refusal> {
+    let known = access::agent(&service.store, place, peer).map_err(Refusal::internal)?;
+    let agent = known.map_err(|denied| match denied {
+        Denied::MissingCertificate => {
+            let detail = "neither an Authorization header nor a client certificate";
+            Refusal::forbidden("MissingHeader", detail)
+        }
+        denied => denied.into(),
+    })?;
     let request = parse(body)?;
     let (claimed, known) = (request.entity_id.as_str(), agent.guid.as_str());
     if !claimed.eq_ignore_ascii_case(known) {
         let detail = format!("agent {known} says it is {claimed}");
-        return Err(forbidden("CertificateMismatch", detail));
+        return Err(Refusal::forbidden("CertificateMismatch", detail));
     }
     service
         .store
-        .seen(&place.workspace, &request)
-        .map_err(internal)?;
+        .seen(&place.workspace, &request, head.client_version())
+        .map_err(Refusal::internal)?;
+    let due = renewal::is_due(&agent, peer, fault.clock(), service.renew_before);
+    let renew = fault.update_certificate(due);
     log::info!(
-        "topology heartbeat workspace={} agent={known} computer={}",
+        "topology heartbeat workspace={} agent={known} computer={}{}",
         place.workspace,
-        printable(&request.fqdn)
+        printable(&request.fqdn),
+        if renew {
+            " (a new certificate is asked for)"
+        } else {
+            ""
+        }
     );
-    Ok(request)
+    Ok((request, renew))
 }
 
 fn parse(body: &[u8]) -> Result<TopologyRequest, Refusal> {
     TopologyRequest::parse(body).map_err(|error| match error {
         TopologyError::IncompleteOperatingSystem(_) => {
-            forbidden("IncompleteOperatingSystem", error.to_string())
+            Refusal::forbidden("IncompleteOperatingSystem", error.to_string())
         }
-        _ => Refusal {
-            status: 400,
-            reason: "InvalidRequest",
-            detail: error.to_string(),
-        },
+        _ => Refusal::invalid(error.to_string()),
     })
 }
 
-fn internal(error: anyhow::Error) -> Refusal {
-    Refusal {
-        status: 500,
-        reason: "InternalError",
-        detail: format!("{error:#}"),
-    }
-}
-
-fn response(place: &Place, request: &TopologyRequest) -> String {
+fn response(place: &Place, request: &TopologyRequest, renew: bool, fault: &Fault) -> String {
     let (authority, ws) = (&place.authority, &place.workspace);
     let guid = &request.entity_id;
+    let (query, telemetry) = fault.intervals(INTERVALS);
     TopologyResponse {
-        query_interval: Some(INTERVALS.0),
-        telemetry_interval: Some(INTERVALS.1),
+        query_interval: Some(query),
+        telemetry_interval: Some(telemetry),
         id: guid.to_string(),
         certificate_update_endpoint: Some(format!(
             "https://{authority}/ConfigurationService.Svc/RenewCertificate"
         )),
-        update_certificate: false,
+        update_certificate: renew,
         // Nothing answers there yet, but original agents warn when it is missing (1.7).
         dsc_endpoint: Some(format!(
             "https://{authority}/Accounts/{ws}/Nodes(AgentId='{guid}')"

@@ -134,6 +134,18 @@ impl From<ValueRef<'_>> for Cell {
     }
 }
 
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Cell::Text(text)
+    }
+}
+
+impl From<Option<String>> for Cell {
+    fn from(text: Option<String>) -> Self {
+        text.map_or(Cell::Null, Cell::Text)
+    }
+}
+
 impl Rows {
     /// The rows as JSON objects, one a line. Two columns of one name: the later one counts.
     pub fn to_json(&self) -> Vec<String> {
@@ -196,7 +208,7 @@ mod tests {
         let reader = Reader::open(&folder).unwrap();
         let other = temp.path().join("other.db");
         for bad in [
-            "INSERT INTO workspaces VALUES ('a', 'b', 'c')",
+            "INSERT INTO workspaces (id, name, created_at) VALUES ('a', 'b', 'c')",
             "DELETE FROM items",
             "DROP TABLE items",
             "CREATE TABLE x (y)",

@@ -1,10 +1,13 @@
 //! Whom a request is for and what it wants, decided from its head alone, so that an unwanted body
 //! is never read.
 
+use super::access::{self, Refusal};
 use super::certificates::ClientCertificate;
-use super::http::{Head, Response};
-use super::store::{Agent, Store};
-use super::{ingest, onboarding};
+use super::faults::{Fault, Faults};
+use super::http::{self, Head, Response};
+use super::roster::Agent;
+use super::store::Store;
+use super::{ingest, onboarding, renewal, telemetry};
 use crate::base::ids::WorkspaceId;
 use crate::wire::topology;
 use std::net::SocketAddr;
@@ -18,14 +21,52 @@ pub(super) struct Peer {
     pub(super) certificate: Option<ClientCertificate>,
 }
 
+/// What a request is, by its path and headers alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Whether the hub is up.
+    Health,
+    /// Signed with the shared key (protocol.md 1).
+    Onboard,
+    /// A topology heartbeat (2.1).
+    Heartbeat,
+    /// A new certificate (2.2).
+    Renew,
+    /// What an agent tells of itself (2.3).
+    Telemetry,
+    /// Data items (3).
+    Upload,
+}
+
+impl Purpose {
+    fn of(head: &Head) -> Option<Self> {
+        // The original's own URLs differ in case (`.Svc`, `.svc`).
+        Some(match head.path.to_ascii_lowercase().as_str() {
+            "/" | "/healthz" => Purpose::Health,
+            "/agentservice.svc/linuxagenttopologyrequest" => match head.header("authorization") {
+                Some(_) => Purpose::Onboard,
+                None => Purpose::Heartbeat,
+            },
+            "/configurationservice.svc/renewcertificate" => Purpose::Renew,
+            "/agentservice.svc/agenttelemetry" => Purpose::Telemetry,
+            "/operationaldata.svc/postjsondataitems" => Purpose::Upload,
+            _ => return None,
+        })
+    }
+}
+
 /// What an admitted request wants.
 #[derive(Debug)]
 pub(super) enum Route {
     /// Whether the hub is up.
     Health,
-    /// Onboarding or a topology heartbeat (protocol.md 1, 2.1).
+    /// Onboarding or a topology heartbeat.
     Topology(Place),
-    /// Data items of a known agent (protocol.md 3).
+    /// A new certificate of a known agent.
+    Renew(Place, Agent),
+    /// A known agent's report of itself.
+    Telemetry(Place, Agent),
+    /// Data items of a known agent.
     Upload(Agent),
 }
 
@@ -34,7 +75,8 @@ impl Route {
     pub(super) fn body_limit(&self) -> usize {
         match self {
             Route::Health => 0,
-            Route::Topology(_) => topology::BODY_LIMIT,
+            Route::Topology(_) | Route::Renew(..) => topology::BODY_LIMIT,
+            Route::Telemetry(..) => telemetry::BODY_LIMIT,
             Route::Upload(_) => ingest::BODY_LIMIT,
         }
     }
@@ -53,36 +95,55 @@ pub(super) struct Place {
 /// What answers requests.
 pub(super) struct Service {
     pub(super) store: Store,
+    /// Lower case.
     pub(super) domain: String,
     pub(super) max_skew: Duration,
+    /// How long before the end of a certificate a new one is asked for.
+    pub(super) renew_before: Duration,
+    pub(super) faults: Faults,
 }
 
 impl Service {
-    pub(super) fn new(store: Store, domain: &str, max_skew: Duration) -> Self {
-        Service {
-            store,
-            domain: domain.to_ascii_lowercase(),
-            max_skew,
-        }
+    /// What shall go wrong with a request; nothing, usually.
+    pub(super) fn fault(&self, head: &Head) -> (Fault, Option<Response>) {
+        let purpose = Purpose::of(head).filter(|purpose| *purpose != Purpose::Health);
+        let Some(purpose) = purpose else {
+            return (Fault::default(), None);
+        };
+        let place = Place::parse(head.header("host").unwrap_or_default(), &self.domain);
+        let fault = self
+            .faults
+            .pick(purpose, place.as_ref().map(|p| &p.workspace), head);
+        let refusal = fault.refusal(purpose);
+        (fault, refusal)
     }
 
     /// Decides by the head of a request what it wants, or refuses it.
     pub(super) fn admit(&self, head: &Head, peer: &Peer) -> Result<Route, Response> {
-        // The original's own URLs differ in case (`.Svc`, `.svc`).
-        match head.path.to_ascii_lowercase().as_str() {
-            "/" | "/healthz" => match head.method.as_str() {
+        match Purpose::of(head) {
+            Some(Purpose::Health) => match head.method.as_str() {
                 "GET" | "HEAD" => Ok(Route::Health),
                 _ => Err(not_allowed("GET, HEAD")),
             },
-            "/agentservice.svc/linuxagenttopologyrequest" => {
+            Some(Purpose::Onboard | Purpose::Heartbeat) => {
                 let place = self.place(head, "oms")?;
                 Ok(Route::Topology(place))
             }
-            "/operationaldata.svc/postjsondataitems" => {
+            Some(Purpose::Renew) => {
+                let place = self.place(head, "oms")?;
+                let agent = self.known(&place, peer)?;
+                Ok(Route::Renew(place, agent))
+            }
+            Some(Purpose::Telemetry) => {
+                let place = self.place(head, "oms")?;
+                let agent = self.known(&place, peer)?;
+                Ok(Route::Telemetry(place, agent))
+            }
+            Some(Purpose::Upload) => {
                 let place = self.place(head, "ods")?;
                 ingest::admit(&self.store, &place, head, peer).map(Route::Upload)
             }
-            _ => Err(Response::text(404, "there is nothing of this name here\n")),
+            None => Err(Response::text(404, "there is nothing of this name here\n")),
         }
     }
 
@@ -92,13 +153,34 @@ impl Service {
         route: Route,
         head: &Head,
         peer: &Peer,
+        fault: &Fault,
         body: Vec<u8>,
         grow: &mut dyn FnMut(usize) -> bool,
     ) -> Response {
         match route {
             Route::Health => Response::text(200, "omsagent hub: ok\n"),
-            Route::Topology(place) => onboarding::answer(self, &place, head, peer, &body),
+            Route::Topology(place) => onboarding::answer(self, &place, head, peer, fault, &body),
+            Route::Renew(place, agent) => {
+                renewal::answer(self, &place, &agent, peer, fault.clock(), &body)
+            }
+            Route::Telemetry(place, agent) => {
+                let version = head.client_version();
+                telemetry::answer(self, &place, &agent, peer, version, &body)
+            }
             Route::Upload(agent) => ingest::answer(&self.store, &agent, head, body, grow),
+        }
+    }
+
+    /// The agent at the other end.
+    fn known(&self, place: &Place, peer: &Peer) -> Result<Agent, Response> {
+        let refused = |refusal: Refusal| refusal.answer(place, peer);
+        match access::agent(&self.store, place, peer) {
+            Ok(Ok(agent)) => Ok(agent),
+            Ok(Err(denied)) => Err(refused(denied.into())),
+            Err(error) => {
+                log::error!("cannot look up an agent: {error:#}");
+                Err(http::no_room())
+            }
         }
     }
 

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 /// `PRAGMA user_version` of a database this program writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
-/// From version 0 (an empty file) to version 1.
+/// What makes each version of the one before it; the first of an empty file.
+const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2];
+
 const VERSION_1: &str = "
 CREATE TABLE workspaces (
     id          TEXT PRIMARY KEY COLLATE NOCASE,
@@ -90,6 +92,92 @@ FROM items WHERE data_type = 'HEALTH_ASSESSMENT_BLOB';
 PRAGMA user_version = 1;
 ";
 
+/// Additions only: a hub of version 1 that still serves goes on working.
+const VERSION_2: &str = "
+ALTER TABLE workspaces ADD COLUMN disabled_at TEXT;
+ALTER TABLE agents ADD COLUMN version TEXT;
+ALTER TABLE agents ADD COLUMN last_upload_at TEXT;
+ALTER TABLE agents ADD COLUMN renewal_asked_at TEXT;
+ALTER TABLE agents ADD COLUMN disabled_at TEXT;
+UPDATE agents SET last_upload_at = u.received_at, version = u.client_version
+FROM (SELECT workspace, agent_guid, received_at, client_version, max(id) FROM uploads
+      GROUP BY workspace, agent_guid) u
+WHERE u.workspace = agents.workspace AND u.agent_guid = agents.guid;
+ALTER TABLE certificates ADD COLUMN not_after TEXT;
+ALTER TABLE certificates ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE telemetry (
+    id          INTEGER PRIMARY KEY,
+    received_at TEXT NOT NULL,
+    workspace   TEXT NOT NULL COLLATE NOCASE,
+    agent_guid  TEXT NOT NULL COLLATE NOCASE,
+    computer    TEXT NOT NULL,
+    report      TEXT NOT NULL
+);
+CREATE VIEW AgentTelemetry AS SELECT
+    received_at                                            AS TimeGenerated,
+    computer                                               AS Computer,
+    report ->> '$.OSType'                                  AS OSType,
+    report ->> '$.OSDistro'                                AS OSDistro,
+    report ->> '$.OSVersion'                               AS OSVersion,
+    trim(report ->> '$.ProcessorArchitecture', ' ' || char(9, 10, 13)) AS ProcessorArchitecture,
+    report ->> '$.Region'                                  AS Region,
+    report ->> '$.ResourceId'                              AS ResourceId,
+    report ->> '$.ConfigMgrEnabled'                        AS ConfigMgrEnabled,
+    report ->> '$.AgentResourceUsage.OMSMaxMemory'         AS OMSMaxMemory,
+    report ->> '$.AgentResourceUsage.OMSAvgMemory'         AS OMSAvgMemory,
+    report ->> '$.AgentResourceUsage.OMSMaxPercentMemory'  AS OMSMaxPercentMemory,
+    report ->> '$.AgentResourceUsage.OMSAvgPercentMemory'  AS OMSAvgPercentMemory,
+    report ->> '$.AgentResourceUsage.OMSMaxUserTime'       AS OMSMaxUserTime,
+    report ->> '$.AgentResourceUsage.OMSAvgUserTime'       AS OMSAvgUserTime,
+    report ->> '$.AgentResourceUsage.OMSMaxSystemTime'     AS OMSMaxSystemTime,
+    report ->> '$.AgentResourceUsage.OMSAvgSystemTime'     AS OMSAvgSystemTime,
+    workspace                                              AS WorkspaceId,
+    agent_guid                                             AS SourceComputerId
+FROM telemetry;
+CREATE VIEW AgentQoS AS SELECT
+    t.received_at                           AS TimeGenerated,
+    t.computer                              AS Computer,
+    q.value ->> '$.Source'                  AS Source,
+    q.value ->> '$.Operation'               AS Operation,
+    q.value ->> '$.OperationSuccess'        AS OperationSuccess,
+    q.value ->> '$.BatchCount'              AS BatchCount,
+    q.value ->> '$.MinBatchEventCount'      AS MinBatchEventCount,
+    q.value ->> '$.MaxBatchEventCount'      AS MaxBatchEventCount,
+    q.value ->> '$.AvgBatchEventCount'      AS AvgBatchEventCount,
+    q.value ->> '$.MinEventSize'            AS MinEventSize,
+    q.value ->> '$.MaxEventSize'            AS MaxEventSize,
+    q.value ->> '$.AvgEventSize'            AS AvgEventSize,
+    q.value ->> '$.MinLocalLatencyInMs'     AS MinLocalLatencyInMs,
+    q.value ->> '$.MaxLocalLatencyInMs'     AS MaxLocalLatencyInMs,
+    q.value ->> '$.AvgLocalLatencyInMs'     AS AvgLocalLatencyInMs,
+    q.value ->> '$.NetworkLatencyInMs'      AS NetworkLatencyInMs,
+    t.workspace                             AS WorkspaceId,
+    t.agent_guid                            AS SourceComputerId
+FROM telemetry t, json_each(t.report, '$.AgentQoS') q;
+CREATE VIEW AgentError AS SELECT
+    t.received_at              AS TimeGenerated,
+    t.computer                 AS Computer,
+    e.value ->> '$.Message'    AS Message,
+    e.value ->> '$.Count'      AS Count,
+    e.value ->> '$.ErrorCode'  AS ErrorCode,
+    e.value ->> '$.Source'     AS Source,
+    t.workspace                AS WorkspaceId,
+    t.agent_guid               AS SourceComputerId
+FROM telemetry t, json_each(t.report, '$.AgentError') e;
+CREATE VIEW Operation AS SELECT
+    coalesce(item ->> '$.Timestamp', received_at)  AS TimeGenerated,
+    computer                                       AS Computer,
+    item ->> '$.OperationStatus'                   AS OperationStatus,
+    item ->> '$.Category'                          AS OperationCategory,
+    item ->> '$.Solution'                          AS Solution,
+    item ->> '$.Detail'                            AS Detail,
+    item ->> '$.HelpLink'                          AS HelpLink,
+    workspace                                      AS WorkspaceId,
+    agent_guid                                     AS SourceComputerId
+FROM items WHERE data_type = 'OPERATION_BLOB';
+PRAGMA user_version = 2;
+";
+
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -110,15 +198,17 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     let change = db
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .with_context(what)?;
-    if version(&change).with_context(what)? == 0 {
-        change.execute_batch(VERSION_1).with_context(what)?;
+    let found = usize::try_from(version(&change).with_context(what)?).unwrap_or(usize::MAX);
+    for step in STEPS.iter().skip(found) {
+        change.execute_batch(step).with_context(what)?;
     }
     check(&change, path)?;
     change.commit().with_context(what)?;
     Ok(db)
 }
 
-/// Opens `path` so that nothing can be written through it.
+/// Opens `path` so that nothing can be written through it. An older database is brought to the
+/// current version first.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
     let what = || format!("cannot open the database `{}`", path.display());
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -126,6 +216,9 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
     db.busy_timeout(BUSY).with_context(what)?;
     db.pragma_update(None, "query_only", true)
         .with_context(what)?;
+    if (1..VERSION).contains(&version(&db).with_context(what)?) {
+        drop(open(path)?);
+    }
     check(&db, path)?;
     Ok(db)
 }
@@ -152,6 +245,29 @@ fn check(db: &Connection, path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// A database as the program before this one left it.
+    fn of_version_1(path: &Path) {
+        let db = Connection::open(path).unwrap();
+        db.pragma_update(None, "journal_mode", "WAL").unwrap();
+        db.execute_batch(VERSION_1).unwrap();
+        db.execute_batch(
+            "INSERT INTO workspaces VALUES ('ws', 'old', 't0');
+             INSERT INTO agents VALUES ('ws', 'g1', 'one', 'Debian', '12', 'D', 't1', 't2');
+             INSERT INTO agents VALUES ('ws', 'g2', 'two', NULL, NULL, NULL, 't1', 't1');
+             INSERT INTO certificates VALUES ('ws', 'thumb', 'g1', 't1');
+             INSERT INTO uploads (received_at, workspace, agent_guid, client_version, body_bytes,
+                 body_sha256, items)
+             VALUES ('t3', 'ws', 'G1', '1.0', 1, 'h', 1), ('t4', 'WS', 'g1', '2.0', 1, 'h', 1);
+             INSERT INTO items VALUES (1, 1, 't3', 'ws', 'g1', 'one', 'OPERATION_BLOB', 'P',
+                 '{\"Detail\":\"full\"}');",
+        )
+        .unwrap();
+    }
+
+    fn one(db: &Connection, sql: &str) -> String {
+        db.query_row(sql, (), |row| row.get(0)).unwrap()
+    }
+
     #[test]
     fn a_newer_database_is_not_touched() {
         let temp = tempfile::tempdir().unwrap();
@@ -165,14 +281,62 @@ mod tests {
         );
         let db = open(&path).unwrap();
         open_read_only(&path).unwrap();
-        db.pragma_update(None, "user_version", 2).unwrap();
-        assert!(open(&path).unwrap_err().to_string().contains("version 2"));
+        db.pragma_update(None, "user_version", VERSION + 1).unwrap();
+        let version = format!("version {}", VERSION + 1);
+        assert!(open(&path).unwrap_err().to_string().contains(&version));
         assert!(
             open_read_only(&path)
                 .unwrap_err()
                 .to_string()
-                .contains("version 2")
+                .contains(&version)
         );
+        db.pragma_update(None, "user_version", -1).unwrap();
+        assert!(open(&path).is_err());
+    }
+
+    #[test]
+    fn an_older_database_is_brought_up_to_date_and_keeps_what_it_holds() {
+        for reads in [false, true] {
+            let temp = tempfile::tempdir().unwrap();
+            let path = temp.path().join("hub.db");
+            of_version_1(&path);
+            let db = match reads {
+                true => open_read_only(&path).unwrap(),
+                false => open(&path).unwrap(),
+            };
+            assert_eq!(version(&db).unwrap(), VERSION);
+            let known = "SELECT w.name || computer || os_name || last_seen_at || last_upload_at
+                 || version || thumbprint || pending || coalesce(not_after, '-')
+                 FROM agents a JOIN certificates c ON c.agent_guid = a.guid
+                 JOIN workspaces w ON w.id = a.workspace";
+            assert_eq!(one(&db, known), "oldoneDebiant2t42.0thumb0-");
+            let unheard = "SELECT coalesce(last_upload_at, '-') FROM agents WHERE guid = 'g2'";
+            assert_eq!(one(&db, unheard), "-");
+            assert_eq!(one(&db, "SELECT Detail FROM Operation"), "full");
+            assert_eq!(one(&db, "PRAGMA integrity_check"), "ok");
+            open(&path).unwrap(); // and once more changes nothing
+        }
+    }
+
+    #[test]
+    fn a_program_of_version_1_goes_on_with_a_database_of_today() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("hub.db");
+        of_version_1(&path);
+        let old = Connection::open(&path).unwrap();
+        open(&path).unwrap();
+        // The statements that program writes with.
+        old.execute_batch(
+            "INSERT INTO agents (workspace, guid, computer, os_name, os_version, os_manufacturer,
+                 onboarded_at, last_seen_at)
+             VALUES ('ws', 'g3', 'three', NULL, NULL, NULL, 't5', 't5');
+             INSERT INTO certificates (workspace, thumbprint, agent_guid, added_at)
+             VALUES ('ws', 'thumb3', 'g3', 't5');
+             INSERT INTO workspaces (id, name, created_at) VALUES ('ws2', NULL, 't5');",
+        )
+        .unwrap();
+        let pending = "SELECT CAST(pending AS TEXT) FROM certificates WHERE agent_guid = 'g3'";
+        assert_eq!(one(&old, pending), "0");
     }
 
     #[test]

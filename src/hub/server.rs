@@ -1,6 +1,7 @@
 //! Listening: a bounded number of connections, a bounded memory, an orderly end.
 
 use super::certificates::{Source, server_config};
+use super::faults::Faults;
 use super::routes::Service;
 use super::store::Store;
 use super::{Folder, connection};
@@ -35,6 +36,10 @@ pub struct Options {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// How far an onboarding agent's clock may be off, either way (protocol.md 1.4).
     pub max_skew: Duration,
+    /// How long before the end of its certificate an agent is asked for a new one.
+    pub renew_before: Duration,
+    /// What shall go wrong, for tests (docs/hub.md); looked at again while serving.
+    pub faults: Option<PathBuf>,
     /// Connections served at a time; others wait to be accepted.
     pub max_connections: usize,
     /// How long to wait for what.
@@ -42,13 +47,15 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual: 15 minutes of skew, 256 connections.
+    /// The usual: 15 minutes of skew, new certificates 30 days before the end, 256 connections.
     pub fn new(listen: SocketAddr, domain: &str) -> Self {
         Options {
             listen,
             domain: domain.to_owned(),
             certificate: None,
             max_skew: Duration::from_secs(15 * 60),
+            renew_before: Duration::from_secs(30 * 86_400),
+            faults: None,
             max_connections: 256,
             deadlines: Deadlines::default(),
         }
@@ -111,9 +118,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether the server ends.
+    pub(super) fn stops(&self) -> bool {
+        self.stop.asked()
+    }
+
     /// Whether connections with nothing to do shall make room.
     pub(super) fn wants_idle_gone(&self) -> bool {
-        self.stop.asked() || self.slots.is_full()
+        self.stops() || self.slots.is_full()
     }
 }
 
@@ -130,7 +142,13 @@ impl Server {
     pub fn bind(folder: &Folder, options: Options, stop: Stop) -> Result<Self> {
         check_domain(&options.domain)?;
         let lock = folder.lock()?;
-        let store = Store::open(folder)?;
+        let service = Service {
+            store: Store::open(folder)?,
+            domain: options.domain.to_ascii_lowercase(),
+            max_skew: options.max_skew,
+            renew_before: options.renew_before,
+            faults: Faults::open(options.faults)?,
+        };
         let (source, ca_file) = match options.certificate {
             Some((certificate, key)) => (Source::Files { certificate, key }, None),
             None => {
@@ -150,7 +168,7 @@ impl Server {
             listener,
             shared: Arc::new(Shared {
                 tls,
-                service: Service::new(store, &options.domain, options.max_skew),
+                service,
                 deadlines: options.deadlines,
                 memory: Memory(Arc::new(Mutex::new(MEMORY))),
                 stop,

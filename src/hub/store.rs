@@ -1,22 +1,13 @@
-//! What the hub keeps: agents, their certificates, and what they upload. One connection writes,
-//! one reads, each behind a lock; other processes may read and add workspaces meanwhile.
+//! What the hub keeps of what agents send. One connection writes, one reads, each behind a lock;
+//! other processes may read and change workspaces meanwhile. Who the agents are is `roster`'s.
 
+use super::keys::{self, Keys};
+use super::roster::Agent;
 use super::{Folder, now, schema, workspaces};
-use crate::base::ids::{AgentGuid, WorkspaceId};
-use crate::wire::topology::TopologyRequest;
+use crate::base::ids::WorkspaceId;
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use zeroize::Zeroizing;
-
-/// An agent that has onboarded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Agent {
-    pub(super) workspace: WorkspaceId,
-    pub(super) guid: AgentGuid,
-    /// Its host's full name.
-    pub(super) computer: String,
-}
 
 /// One accepted body, about to be stored.
 #[derive(Debug)]
@@ -64,65 +55,22 @@ impl Store {
         })
     }
 
-    /// The shared key of a workspace; `None` for one that is not known.
-    pub(super) fn key(&self, id: &WorkspaceId) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        if !workspaces::known(&held(&self.reader), id)? {
+    /// For looking up.
+    pub(super) fn reader(&self) -> MutexGuard<'_, Connection> {
+        held(&self.reader)
+    }
+
+    /// For changing.
+    pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
+        held(&self.writer)
+    }
+
+    /// The shared keys of a workspace; `None` for one that is not known.
+    pub(super) fn keys(&self, id: &WorkspaceId) -> Result<Option<Keys>> {
+        if !workspaces::known(&self.reader(), id)? {
             return Ok(None);
         }
-        workspaces::key(&self.folder, id).map(Some)
-    }
-
-    /// The agent a certificate was registered for.
-    pub(super) fn agent(&self, ws: &WorkspaceId, thumbprint: &str) -> Result<Option<Agent>> {
-        let found: Option<(String, String)> = held(&self.reader)
-            .query_row(
-                "SELECT a.guid, a.computer FROM certificates c
-                 JOIN agents a ON a.workspace = c.workspace AND a.guid = c.agent_guid
-                 WHERE c.workspace = ?1 AND c.thumbprint = ?2",
-                (ws.as_str(), thumbprint),
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        let Some((guid, computer)) = found else {
-            return Ok(None);
-        };
-        Ok(Some(Agent {
-            workspace: ws.clone(),
-            guid: guid.parse()?,
-            computer,
-        }))
-    }
-
-    /// Registers an agent and its certificate. Its earlier certificates are no longer valid.
-    pub(super) fn register(
-        &self,
-        ws: &WorkspaceId,
-        request: &TopologyRequest,
-        thumbprint: &str,
-    ) -> Result<()> {
-        let now = now();
-        let mut db = held(&self.writer);
-        let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        put_agent(&change, ws, request, &now)?;
-        let guid = request.entity_id.as_str();
-        change.execute(
-            "DELETE FROM certificates WHERE workspace = ?1 AND agent_guid = ?2",
-            (ws.as_str(), guid),
-        )?;
-        change.execute(
-            "INSERT INTO certificates (workspace, thumbprint, agent_guid, added_at)
-             VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET agent_guid = excluded.agent_guid",
-            (ws.as_str(), thumbprint, guid, &now),
-        )?;
-        change.commit()?;
-        Ok(())
-    }
-
-    /// Notes a topology heartbeat.
-    pub(super) fn seen(&self, ws: &WorkspaceId, request: &TopologyRequest) -> Result<()> {
-        put_agent(&held(&self.writer), ws, request, &now())?;
-        Ok(())
+        keys::read(&self.folder, id).map(Some)
     }
 
     /// Stores an upload whole or not at all.
@@ -130,7 +78,7 @@ impl Store {
         let now = now();
         let ws = upload.agent.workspace.as_str();
         let guid = upload.agent.guid.as_str();
-        let mut db = held(&self.writer);
+        let mut db = self.writer();
         let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(request_id) = upload.request_id
             && change
@@ -183,42 +131,39 @@ impl Store {
             }
         }
         change.execute(
-            "UPDATE agents SET last_seen_at = ?3 WHERE workspace = ?1 AND guid = ?2",
-            (ws, guid, &now),
+            "UPDATE agents SET last_seen_at = ?3, last_upload_at = ?3,
+                 version = coalesce(?4, version)
+             WHERE workspace = ?1 AND guid = ?2",
+            (ws, guid, &now, upload.client_version),
         )?;
         change.commit()?;
         Ok(Stored::Now)
     }
-}
 
-/// Adds an agent or brings what is known of it up to date. What a request leaves out is kept.
-fn put_agent(
-    db: &Connection,
-    ws: &WorkspaceId,
-    request: &TopologyRequest,
-    now: &str,
-) -> rusqlite::Result<usize> {
-    let os = request.os.as_ref();
-    db.execute(
-        "INSERT INTO agents (workspace, guid, computer, os_name, os_version, os_manufacturer,
-             onboarded_at, last_seen_at)
-         VALUES (:ws, :guid, :computer, :name, :version, :manufacturer, :now, :now)
-         ON CONFLICT DO UPDATE SET
-             computer = excluded.computer,
-             os_name = coalesce(excluded.os_name, os_name),
-             os_version = coalesce(excluded.os_version, os_version),
-             os_manufacturer = coalesce(excluded.os_manufacturer, os_manufacturer),
-             last_seen_at = excluded.last_seen_at",
-        named_params! {
-            ":ws": ws.as_str().to_ascii_lowercase(),
-            ":guid": request.entity_id.as_str().to_ascii_lowercase(),
-            ":computer": request.fqdn,
-            ":name": os.map(|os| &os.name),
-            ":version": os.map(|os| &os.version),
-            ":manufacturer": os.map(|os| &os.manufacturer),
-            ":now": now,
-        },
-    )
+    /// Stores a telemetry report, JSON, as it came.
+    pub(super) fn put_telemetry(
+        &self,
+        agent: &Agent,
+        version: Option<&str>,
+        report: &str,
+    ) -> Result<()> {
+        let now = now();
+        let (ws, guid) = (agent.workspace.as_str(), agent.guid.as_str());
+        let mut db = self.writer();
+        let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        change.execute(
+            "INSERT INTO telemetry (received_at, workspace, agent_guid, computer, report)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            (&now, ws, guid, &agent.computer, report),
+        )?;
+        change.execute(
+            "UPDATE agents SET last_seen_at = ?3, version = coalesce(?4, version)
+             WHERE workspace = ?1 AND guid = ?2",
+            (ws, guid, &now, version),
+        )?;
+        change.commit()?;
+        Ok(())
+    }
 }
 
 /// A statement that failed half-way was rolled back when its transaction was dropped, so a lock
@@ -229,53 +174,24 @@ fn held(db: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NewWorkspace, Workspaces};
+    use super::super::roster::tests::{certificate, request, store};
     use super::*;
 
-    fn store() -> (tempfile::TempDir, Store, WorkspaceId) {
-        let temp = tempfile::tempdir().unwrap();
-        let folder = Folder::make(&temp.path().join("hub")).unwrap();
-        let mut all = Workspaces::open(&folder).unwrap();
-        let (ws, _) = all.add(NewWorkspace::default()).unwrap();
-        (temp, Store::open(&folder).unwrap(), ws)
-    }
-
-    fn request(fqdn: &str) -> TopologyRequest {
-        TopologyRequest {
-            fqdn: fqdn.into(),
-            entity_id: "0B6C1F3E-1111-4222-8333-444455556666".parse().unwrap(),
-            certificate_base64: String::new(),
-            os: None,
-        }
-    }
-
     #[test]
-    fn a_new_certificate_replaces_the_old_one() {
-        let (_temp, store, ws) = store();
-        store.register(&ws, &request("one"), "t1").unwrap();
-        assert_eq!(store.agent(&ws, "t1").unwrap().unwrap().computer, "one");
-        store.register(&ws, &request("two"), "t2").unwrap();
-        assert_eq!(store.agent(&ws, "t1").unwrap(), None);
-        assert_eq!(store.agent(&ws, "t2").unwrap().unwrap().computer, "two");
-        store.register(&ws, &request("two"), "t2").unwrap();
-        let elsewhere = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
-        assert_eq!(store.agent(&elsewhere, "t2").unwrap(), None);
-    }
-
-    #[test]
-    fn a_workspace_that_is_not_there_has_no_key_and_no_agents() {
+    fn a_workspace_that_is_not_there_has_no_keys() {
         let (_temp, store, ws) = store();
         let other = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
-        assert!(store.key(&other).unwrap().is_none());
-        assert!(store.key(&ws).unwrap().is_some());
-        assert!(store.register(&other, &request("one"), "t").is_err());
+        assert!(store.keys(&other).unwrap().is_none());
+        assert!(store.keys(&ws).unwrap().is_some());
     }
 
     #[test]
     fn a_repeated_request_is_stored_once() {
         let (_temp, store, ws) = store();
-        store.register(&ws, &request("one"), "t").unwrap();
-        let agent = store.agent(&ws, "t").unwrap().unwrap();
+        let known = certificate(&ws, 300);
+        let registered = store.register(&ws, &request("one"), &known, None);
+        registered.unwrap().unwrap();
+        let agent = store.agent(&ws, &known).unwrap().unwrap();
         let upload = |id, hash: &str| {
             let upload = Upload {
                 agent: &agent,
@@ -298,7 +214,8 @@ mod tests {
         assert_eq!(upload(None, "h"), Stored::Now);
         let count = |computer: &str| -> i64 {
             let sql = "SELECT count(*) FROM items WHERE computer = ?1";
-            held(&store.reader)
+            store
+                .reader()
                 .query_row(sql, [computer], |row| row.get(0))
                 .unwrap()
         };

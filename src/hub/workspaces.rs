@@ -1,24 +1,10 @@
-//! The workspaces of a hub: made and listed by its owner, looked up at each onboarding.
-//!
-//! Shared keys are not in the database but in files of their own (`keys/<workspace>`, 0600):
-//! no query, however general, shows one, and a copy of the database holds none.
+//! The workspaces of a hub: made, changed and listed by its owner, looked up at each onboarding.
 
-use super::{Folder, now, schema};
-use crate::base::files;
+use super::{Folder, Which, keys, now, schema};
 use crate::base::ids::WorkspaceId;
 use crate::base::secret::Secret;
-use crate::wire::signature;
 use anyhow::{Context, Result, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use rusqlite::{Connection, OptionalExtension};
-use zeroize::Zeroizing;
-
-/// Bytes of a new shared key, as the original service's have.
-const KEY_BYTES: usize = 64;
-
-/// Fewest bytes a given shared key may have.
-const KEY_BYTES_MIN: usize = 16;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 /// Longest name of a workspace, in bytes.
 const NAME_LIMIT: usize = 256;
@@ -47,6 +33,17 @@ pub struct Workspace {
     pub agents: i64,
     /// When one of them was last heard of, UTC.
     pub last_seen_at: Option<String>,
+    /// Since when it takes nothing, UTC.
+    pub disabled_at: Option<String>,
+}
+
+/// What [`Workspaces::remove`] removed and what it kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// Agents that were known; their certificates are worth nothing from now on.
+    pub agents: usize,
+    /// What had arrived: items and telemetry reports.
+    pub data: usize,
 }
 
 /// The workspaces of one data folder.
@@ -74,20 +71,16 @@ impl Workspaces {
         if name.is_some_and(|n| n.len() > NAME_LIMIT || n.chars().any(char::is_control)) {
             bail!("a workspace's name has at most {NAME_LIMIT} bytes and no control characters");
         }
-        let key = new.key.map_or_else(random_key, accepted_key)?;
-        let change = self
-            .db
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let key = keys::given_or_random(new.key)?;
+        let folder = self.folder.clone();
+        let change = self.change()?;
         if known(&change, &id)? {
             bail!("workspace {id} is there already");
         }
         // The key first: a workspace without a key could not be onboarded to, while the file
         // alone means nothing. A crash between the two leaves such a file, to be replaced.
-        files::write_atomic(
-            &key_file(&self.folder, &id),
-            key.expose().as_bytes(),
-            self.folder.look(0o600),
-        )?;
+        keys::remove(&folder, &id)?;
+        keys::write(&folder, &id, Which::Primary, &key)?;
         change.execute(
             "INSERT INTO workspaces (id, name, created_at) VALUES (?1, ?2, ?3)",
             (id.as_str().to_ascii_lowercase(), name, now()),
@@ -96,11 +89,89 @@ impl Workspaces {
         Ok((id, key))
     }
 
+    /// Replaces one of a workspace's keys, or makes its secondary one. Agents that have onboarded
+    /// are known by their certificates and notice nothing.
+    pub fn rotate_key(
+        &mut self,
+        id: &WorkspaceId,
+        which: Which,
+        key: Option<Secret>,
+    ) -> Result<Secret> {
+        let key = keys::given_or_random(key)?;
+        let folder = self.folder.clone();
+        let change = self.change()?;
+        must_be_known(&change, id)?;
+        keys::write(&folder, id, which, &key)?;
+        change.commit()?;
+        Ok(key)
+    }
+
+    /// The keys of a workspace, base64: the primary one, and the secondary one if there is one.
+    pub fn keys(folder: &Folder, id: &WorkspaceId) -> Result<Vec<(Which, Secret)>> {
+        must_be_known(&schema::open_read_only(&folder.database())?, id)?;
+        keys::texts(folder, id)
+    }
+
+    /// Lets a workspace take nothing any more, or again; false when it was so already.
+    pub fn disable(&mut self, id: &WorkspaceId, disabled: bool) -> Result<bool> {
+        let change = self.change()?;
+        must_be_known(&change, id)?;
+        let changed = change.execute(
+            "UPDATE workspaces SET disabled_at = ?2
+             WHERE id = ?1 AND (disabled_at IS NULL) <> (?2 IS NULL)",
+            (id.as_str(), disabled.then(now)),
+        )?;
+        change.commit()?;
+        Ok(changed > 0)
+    }
+
+    /// Removes a workspace, its keys and its agents. What had arrived stays, and can be asked for,
+    /// unless `data` goes too.
+    pub fn remove(&mut self, id: &WorkspaceId, data: bool) -> Result<Removed> {
+        let folder = self.folder.clone();
+        let change = self.change()?;
+        must_be_known(&change, id)?;
+        let (ws, mut counted) = (id.as_str(), 0);
+        for table in ["items", "telemetry", "uploads"] {
+            let count = match data {
+                true => {
+                    change.execute(&format!("DELETE FROM {table} WHERE workspace = ?1"), [ws])?
+                }
+                false => change.query_row(
+                    &format!("SELECT count(*) FROM {table} WHERE workspace = ?1"),
+                    [ws],
+                    |row| {
+                        row.get::<_, i64>(0)
+                            .map(|n| usize::try_from(n).unwrap_or(0))
+                    },
+                )?,
+            };
+            counted += if table == "uploads" { 0 } else { count };
+        }
+        change.execute("DELETE FROM certificates WHERE workspace = ?1", [ws])?;
+        let agents = change.execute("DELETE FROM agents WHERE workspace = ?1", [ws])?;
+        change.execute("DELETE FROM workspaces WHERE id = ?1", [ws])?;
+        // Before the commit: what a crash leaves then can be removed again.
+        keys::remove(&folder, id)?;
+        change.commit().context("cannot remove the workspace")?;
+        Ok(Removed {
+            agents,
+            data: counted,
+        })
+    }
+
+    fn change(&mut self) -> Result<Transaction<'_>> {
+        self.db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .context("cannot change the database")
+    }
+
     /// All workspaces, oldest first. Keys are not shown.
     pub fn list(folder: &Folder) -> Result<Vec<Workspace>> {
         let db = schema::open_read_only(&folder.database())?;
         let mut statement = db.prepare(
-            "SELECT w.id, w.name, w.created_at, count(a.guid), max(a.last_seen_at)
+            "SELECT w.id, w.name, w.created_at, count(a.guid), max(a.last_seen_at),
+                 w.disabled_at
              FROM workspaces w LEFT JOIN agents a ON a.workspace = w.id
              GROUP BY w.id ORDER BY w.created_at, w.id",
         )?;
@@ -111,6 +182,7 @@ impl Workspaces {
                 created_at: row.get(2)?,
                 agents: row.get(3)?,
                 last_seen_at: row.get(4)?,
+                disabled_at: row.get(5)?,
             })
         })?;
         rows.collect::<Result<_, _>>()
@@ -129,48 +201,31 @@ pub(super) fn known(db: &Connection, id: &WorkspaceId) -> rusqlite::Result<bool>
     .map(|found| found.is_some())
 }
 
-/// The bytes of a workspace's shared key.
-pub(super) fn key(folder: &Folder, id: &WorkspaceId) -> Result<Zeroizing<Vec<u8>>> {
-    let path = key_file(folder, id);
-    let text = files::read_text(&path, signature::KEY_TEXT_LIMIT)?
-        .with_context(|| format!("`{}` is missing", path.display()))?;
-    signature::decode_key(&Secret::new(text)).with_context(|| format!("in `{}`", path.display()))
-}
-
-fn key_file(folder: &Folder, id: &WorkspaceId) -> std::path::PathBuf {
-    folder.keys().join(id.as_str().to_ascii_lowercase())
-}
-
-fn random_key() -> Result<Secret> {
-    use rustls::crypto::ring;
-    let mut bytes = Zeroizing::new([0u8; KEY_BYTES]);
-    if ring::default_provider()
-        .secure_random
-        .fill(&mut *bytes)
-        .is_err()
-    {
-        bail!("the system has no random numbers for a key");
+/// As [`known`], as an error that says what to do.
+pub(super) fn must_be_known(db: &Connection, id: &WorkspaceId) -> Result<()> {
+    if !known(db, id)? {
+        bail!("there is no workspace {id}: `hub workspace list` shows those there are");
     }
-    Ok(Secret::new(STANDARD.encode(*bytes)))
-}
-
-fn accepted_key(key: Secret) -> Result<Secret> {
-    let bytes = signature::decode_key(&key)?;
-    if bytes.len() < KEY_BYTES_MIN {
-        bail!("the shared key has fewer than {KEY_BYTES_MIN} bytes, which can be guessed");
-    }
-    Ok(Secret::new(STANDARD.encode(&*bytes)))
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use crate::wire::signature;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     fn folder() -> (tempfile::TempDir, Folder) {
         let temp = tempfile::tempdir().unwrap();
         let folder = Folder::make(&temp.path().join("hub")).unwrap();
         (temp, folder)
+    }
+
+    fn texts(folder: &Folder, id: &WorkspaceId) -> Vec<(Which, String)> {
+        let keys = Workspaces::keys(folder, id).unwrap().into_iter();
+        keys.map(|(which, key)| (which, key.expose().to_owned()))
+            .collect()
     }
 
     #[test]
@@ -181,15 +236,10 @@ mod tests {
         let (two, other) = all.add(NewWorkspace::default()).unwrap();
         assert_ne!(one, two);
         assert_ne!(shown.expose(), other.expose());
-        let bytes = key(&folder, &one).unwrap();
-        assert_eq!(bytes.len(), 64);
-        assert_eq!(signature::decode_key(&shown).unwrap(), bytes);
+        assert_eq!(signature::decode_key(&shown).unwrap().len(), 64);
+        let stored = texts(&folder, &one);
+        assert_eq!(stored, [(Which::Primary, shown.expose().to_owned())]);
         assert!(known(&all.db, &one).unwrap());
-        let mode = std::fs::metadata(key_file(&folder, &one))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
@@ -207,7 +257,7 @@ mod tests {
         let again = all.add(new(&id.to_lowercase(), &STANDARD.encode([8u8; 32])));
         assert!(again.unwrap_err().to_string().contains("already"));
         let lower: WorkspaceId = id.to_lowercase().parse().unwrap();
-        assert_eq!(*key(&folder, &lower).unwrap(), vec![7u8; 16]);
+        assert_eq!(texts(&folder, &lower), [(Which::Primary, text)]);
         let listed = Workspaces::list(&folder).unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].name.as_deref(), Some("mine"));
@@ -226,5 +276,65 @@ mod tests {
             assert!(all.add(new).is_err(), "{bad}");
         }
         assert!(Workspaces::list(&folder).unwrap().is_empty());
+    }
+
+    #[test]
+    fn each_key_is_replaced_alone() {
+        let (_temp, folder) = folder();
+        let mut all = Workspaces::open(&folder).unwrap();
+        let (ws, first) = all.add(NewWorkspace::default()).unwrap();
+        let second = all.rotate_key(&ws, Which::Secondary, None).unwrap();
+        let pair = |primary: &Secret, secondary: &Secret| {
+            [(Which::Primary, primary), (Which::Secondary, secondary)]
+                .map(|(which, key)| (which, key.expose().to_owned()))
+        };
+        assert_eq!(texts(&folder, &ws), pair(&first, &second));
+        let given = Secret::new(STANDARD.encode([9u8; 32]));
+        let third = all.rotate_key(&ws, Which::Primary, Some(given)).unwrap();
+        assert_eq!(texts(&folder, &ws), pair(&third, &second));
+        let weak = Some(Secret::new("AAAA"));
+        assert!(all.rotate_key(&ws, Which::Primary, weak).is_err());
+        assert_eq!(texts(&folder, &ws), pair(&third, &second));
+        let other = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
+        assert!(all.rotate_key(&other, Which::Primary, None).is_err());
+        assert!(Workspaces::keys(&folder, &other).is_err());
+        assert_eq!(std::fs::read_dir(folder.keys()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_removed_workspace_leaves_no_key_and_another_its_own() {
+        let (_temp, folder) = folder();
+        let mut all = Workspaces::open(&folder).unwrap();
+        let (one, _) = all.add(NewWorkspace::default()).unwrap();
+        let (two, _) = all.add(NewWorkspace::default()).unwrap();
+        all.rotate_key(&one, Which::Secondary, None).unwrap();
+        let upper: WorkspaceId = one.as_str().to_ascii_uppercase().parse().unwrap();
+        assert_eq!(
+            all.remove(&upper, false).unwrap(),
+            Removed { agents: 0, data: 0 }
+        );
+        assert!(all.remove(&one, false).is_err());
+        assert!(!known(&all.db, &one).unwrap() && known(&all.db, &two).unwrap());
+        assert_eq!(std::fs::read_dir(folder.keys()).unwrap().count(), 1);
+        // A key that a crash left is no key of a workspace of the same id.
+        keys::write(&folder, &one, Which::Secondary, &Secret::new("AAAA")).unwrap();
+        let again = NewWorkspace {
+            id: Some(one.clone()),
+            ..NewWorkspace::default()
+        };
+        all.add(again).unwrap();
+        assert_eq!(texts(&folder, &one).len(), 1);
+    }
+
+    #[test]
+    fn disabling_is_noted_once() {
+        let (_temp, folder) = folder();
+        let mut all = Workspaces::open(&folder).unwrap();
+        let (ws, _) = all.add(NewWorkspace::default()).unwrap();
+        let disabled = || Workspaces::list(&folder).unwrap()[0].disabled_at.is_some();
+        for (to, changed) in [(false, false), (true, true), (true, false), (false, true)] {
+            assert_eq!(all.disable(&ws, to).unwrap(), changed);
+            assert_eq!(disabled(), to);
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::plan::keep::Keep;
 use crate::plan::steps::{MakeDir, WriteFile};
 use crate::plan::undo::Undo;
 use crate::plan::{Broken, Plan, Report, Step};
-use crate::workspace::{OnboardingRequest, onboarding};
+use crate::workspace::{self, OnboardingRequest, onboarding};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::rc::Rc;
@@ -341,9 +341,10 @@ fn push_first_boot(plan: &mut Plan, host: &Host, order: &Order) {
 /// Onboards, unless the workspace's agent is running already. True when the host was changed.
 pub fn onboard(
     host: &Host,
-    request: OnboardingRequest,
+    mut request: OnboardingRequest,
     report: &mut dyn Report,
 ) -> Result<bool, Broken> {
+    request.id = workspace::as_spelled(&host.layout, request.id);
     // What a run killed in the middle of a rename left, also where the package's steps are skipped.
     product::sweep(host);
     let id = request.id.clone();

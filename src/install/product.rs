@@ -222,7 +222,7 @@ fn resume_pseudo(host: &Host, name: &WorkspaceName) -> Result<()> {
     take_back(host, name)?;
     if workspace::is_active(host, name) {
         let unit = unit::name(name);
-        let _ = services::install_unit(host, &unit, &unit::text(name))?;
+        let _ = services::install_unit(host, &unit, &unit::text_on(&host.layout, name))?;
         let _ = services::restart(host, &unit)?;
     }
     Ok(())

@@ -64,6 +64,40 @@ pub fn withdraw(host: &Host, depth: Depth, report: &mut dyn Report) -> Result<()
     portable::take_away(layout, depth)
 }
 
+/// The package's folder of documents.
+const DOCUMENTS: &str = "/usr/share/doc/omsagent";
+/// Its other files and links below /usr/share.
+const STRAYS: &[&str] = &[
+    "/usr/share/bash-completion/completions/configure_syslog.sh",
+    "/usr/share/bash-completion/completions/omsadmin.sh",
+    "/usr/share/bash-completion/completions/omsagent",
+    "/usr/share/bash-completion/completions/service_control",
+    "/usr/share/fish/vendor_completions.d/configure_syslog.sh.fish",
+    "/usr/share/fish/vendor_completions.d/omsadmin.sh.fish",
+    "/usr/share/fish/vendor_completions.d/omsagent.fish",
+    "/usr/share/fish/vendor_completions.d/service_control.fish",
+    "/usr/share/lintian/overrides/omsagent",
+    "/usr/share/man/man1/omsagent-bundle.1.gz",
+    "/usr/share/man/man1/omsagent.1.gz",
+    "/usr/share/man/man5/omsagent.conf.5.gz",
+    "/usr/share/man/man8/configure_syslog.sh.8.gz",
+    "/usr/share/man/man8/omsadmin.sh.8.gz",
+    "/usr/share/man/man8/omsagent-hub.8.gz",
+    "/usr/share/man/man8/service_control.8.gz",
+    "/usr/share/zsh/site-functions/_omsagent",
+    "/usr/share/zsh/vendor-completions/_omsagent",
+];
+/// Folders that come with the package where the shell itself is not there.
+const SHELLS: [&str; 7] = [
+    "share/bash-completion",
+    "share/bash-completion/completions",
+    "share/fish",
+    "share/fish/vendor_completions.d",
+    "share/zsh",
+    "share/zsh/site-functions",
+    "share/zsh/vendor-completions",
+];
+
 /// Plain files of the package elsewhere, which nobody owns when an installation was killed before
 /// the package manager wrote it down.
 fn remove_strays(layout: &Layout) -> Result<()> {
@@ -72,8 +106,19 @@ fn remove_strays(layout: &Layout) -> Result<()> {
     if std::fs::read_link(&link).is_ok_and(|target| target == ours) {
         files::remove(&link)?;
     }
-    files::remove(&layout.path("/usr/share/lintian/overrides/omsagent"))?;
-    files::remove_tree(&layout.path("/usr/share/doc/omsagent"))?;
+    for path in STRAYS {
+        files::remove(&layout.path(path))?;
+    }
+    files::remove_tree(&layout.path(DOCUMENTS))?;
+    // Folders of shells that are not there, deepest first.
+    for path in STRAYS {
+        let folder = layout.path(path);
+        let mut folder = folder.parent();
+        while let Some(dir) = folder.filter(|dir| SHELLS.iter().any(|of| dir.ends_with(of))) {
+            files::remove_dir_if_empty(dir);
+            folder = dir.parent();
+        }
+    }
     Ok(())
 }
 
@@ -118,5 +163,35 @@ mod tests {
         std::os::unix::fs::symlink("/opt/microsoft/omsagent/bin/omsagent", &link).unwrap();
         remove_strays(&layout).unwrap();
         assert!(!link.is_symlink());
+    }
+
+    #[test]
+    fn every_file_of_the_package_below_usr_share_is_known() {
+        let manifest = include_str!("../../bundle/omsagent.toml");
+        let mut named: Vec<&str> = manifest
+            .lines()
+            .filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"'))
+            .filter(|path| path.starts_with("/usr/share/") && !path.starts_with(DOCUMENTS))
+            .filter(|path| !SHELLS.iter().any(|folder| path.ends_with(folder)))
+            .collect();
+        named.sort_unstable();
+        assert_eq!(named, STRAYS);
+    }
+
+    #[test]
+    fn a_shells_folder_goes_when_nothing_else_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        for path in STRAYS {
+            let path = layout.path(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::write(layout.path("/usr/share/zsh/site-functions/_other"), "").unwrap();
+        remove_strays(&layout).unwrap();
+        let left = |path: &str| layout.path(path).exists();
+        assert!(!left("/usr/share/fish") && !left("/usr/share/bash-completion"));
+        assert!(left("/usr/share/zsh/site-functions/_other") && left("/usr/share/man/man8"));
+        assert!(!left("/usr/share/zsh/site-functions/_omsagent"));
     }
 }

@@ -73,6 +73,11 @@ impl Contents {
                     changes::debian(&manifest.change, &manifest.name, &manifest.maintainer)?
                         .into_bytes()
                 }
+                source if source.starts_with('@') => {
+                    let made = manifest.supplied(source);
+                    made.with_context(|| format!("nobody makes `{source}`"))?
+                        .to_vec()
+                }
                 source => read(&manifest.source(source))?,
             };
             if file.gzip {
@@ -296,6 +301,7 @@ mod tests {
             "[[dir]]\npath='/etc/opt'".to_owned(),
             "[[dir]]\npath='/a'\nowner='a:b'".to_owned(),
             "[[file]]\nsource='none'\npath='/a'\nmode=0o644".to_owned(),
+            "[[file]]\nsource='@man/x.1'\npath='/a'\nmode=0o644".to_owned(),
             "[[link]]\npath='/a'\ntarget=''".to_owned(),
         ] {
             assert!(gather(base.path(), &bad).is_err(), "{bad}");

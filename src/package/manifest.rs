@@ -51,6 +51,9 @@ pub struct Manifest {
     /// Where `source` paths start.
     #[serde(skip)]
     base: PathBuf,
+    /// Files made while packing, by their `source`.
+    #[serde(skip)]
+    made: BTreeMap<String, Vec<u8>>,
 }
 
 /// Fields of a .deb's control file that an .rpm has no word for.
@@ -159,7 +162,8 @@ pub struct Dir {
 #[serde(deny_unknown_fields)]
 pub struct File {
     /// Where it comes from; [`BINARY`] is the program given to `pack`, [`CHANGELOG`] what
-    /// [`Manifest::change`] says, in Debian's form.
+    /// [`Manifest::change`] says, in Debian's form; any other that begins with `@` must have been
+    /// given by [`Manifest::supply`].
     pub source: String,
     /// Absolute path on the host.
     pub path: String,
@@ -263,6 +267,16 @@ impl Manifest {
             formats: both(),
         });
         Ok(())
+    }
+
+    /// The bytes of a file whose `source` begins with `@`.
+    pub fn supply(&mut self, source: String, bytes: Vec<u8>) {
+        self.made.insert(source, bytes);
+    }
+
+    /// What [`Manifest::supply`] was given.
+    pub fn supplied(&self, source: &str) -> Option<&[u8]> {
+        self.made.get(source).map(Vec::as_slice)
     }
 
     /// Where a `source` lies on this machine.

@@ -43,9 +43,14 @@ impl Name {
     /// All common names in order: an agent's certificate has two, workspace and GUID
     /// (protocol.md 1.6).
     pub fn common_names(&self) -> impl Iterator<Item = &str> {
+        self.values("CN")
+    }
+
+    /// All values of one kind of attribute (`CN`, `OU`, `O`, ...) in order.
+    pub fn values<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a str> {
         self.attributes
             .iter()
-            .filter(|(kind, _)| kind == "CN")
+            .filter(move |(found, _)| found == kind)
             .map(|(_, value)| value.as_str())
     }
 }
@@ -284,6 +289,7 @@ mod tests {
         let facts = Facts::read(&sample()).unwrap();
         assert_eq!(facts.subject.to_string(), "CN=one?two, O=Org");
         assert_eq!(facts.issuer, facts.subject);
+        assert_eq!(facts.subject.values("O").collect::<Vec<_>>(), ["Org"]);
         assert_eq!(
             facts.subject.common_names().collect::<Vec<_>>(),
             ["one?two"]

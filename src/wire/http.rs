@@ -4,6 +4,7 @@ use crate::base::spent::{self, On};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::tls;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,10 @@ mod connection;
 mod message;
 #[cfg(test)]
 pub(crate) mod rig;
+mod socket;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod url;
 
 use connection::{Connection, Target};
@@ -73,6 +76,8 @@ pub enum Cause {
     ProxyDns,
     /// No connection to the proxy.
     ProxyConnect,
+    /// No TLS with a proxy that is written with `https://`.
+    ProxyTls,
     /// The proxy wants other credentials (407).
     ProxyAuth,
     /// The proxy refused the tunnel for another reason.
@@ -85,6 +90,10 @@ pub enum Cause {
     TlsName,
     /// The certificate is expired or not yet valid (often: this host's clock).
     TlsTime,
+    /// The server speaks no TLS 1.2 or newer.
+    TlsOld,
+    /// What answers does not speak TLS.
+    NotTls,
     /// Any other TLS failure.
     Tls,
     /// No answer in time.
@@ -96,6 +105,26 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Cause; 16] = [
+        Cause::Dns,
+        Cause::ProxyDns,
+        Cause::ProxyConnect,
+        Cause::ProxyTls,
+        Cause::ProxyAuth,
+        Cause::ProxyRefused,
+        Cause::Connect,
+        Cause::TlsUntrusted,
+        Cause::TlsName,
+        Cause::TlsTime,
+        Cause::TlsOld,
+        Cause::NotTls,
+        Cause::Tls,
+        Cause::Timeout,
+        Cause::Protocol,
+        Cause::Local,
+    ];
+
     /// The number the original's transport tool would have named, for messages automation
     /// compares (protocol.md 1.9): 5 proxy name, 6 host name, 7 connect, 28 time-out, 35 TLS,
     /// 56 receive (proxy refusals too), 60 certificate, 58 local certificate.
@@ -105,8 +134,8 @@ impl Cause {
             Cause::ProxyDns => 5,
             Cause::ProxyConnect | Cause::Connect => 7,
             Cause::ProxyAuth | Cause::ProxyRefused | Cause::Protocol => 56,
-            Cause::TlsUntrusted | Cause::TlsName | Cause::TlsTime => 60,
-            Cause::Tls => 35,
+            Cause::ProxyTls | Cause::TlsUntrusted | Cause::TlsName | Cause::TlsTime => 60,
+            Cause::TlsOld | Cause::NotTls | Cause::Tls => 35,
             Cause::Timeout => 28,
             Cause::Local => 58,
         }
@@ -134,11 +163,23 @@ impl HttpError {
 /// minute), shorter than what load balancers and firewalls forget after (about four).
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
+/// What the connections of one client have taught.
+#[derive(Default)]
+struct Learned {
+    /// The server asked for our certificate.
+    certificate_asked: Arc<AtomicBool>,
+    /// The proxy speaks no TLS although `https://` is written.
+    proxy_is_plain: AtomicBool,
+    /// Which form of the proxy's user and password was good.
+    login: AtomicUsize,
+}
+
 /// A connection maker; cheap to keep, reuses one connection while the server lets it.
 pub struct Client {
     options: Options,
     tls: Arc<rustls::ClientConfig>,
     idle: Mutex<Option<Idle>>,
+    learned: Learned,
 }
 
 struct Idle {
@@ -150,12 +191,31 @@ struct Idle {
 impl Client {
     /// Reads the CA file and prepares TLS.
     pub fn new(options: Options) -> Result<Self, HttpError> {
-        let tls = tls::client_config(options.identity.as_ref(), options.ca_file.as_deref())?;
+        let learned = Learned::default();
+        let tls = tls::client_config(
+            options.identity.as_ref(),
+            options.ca_file.as_deref(),
+            &learned.certificate_asked,
+        )?;
         Ok(Client {
             options,
             tls: Arc::new(tls),
             idle: Mutex::new(None),
+            learned,
         })
+    }
+
+    /// Did a server ask for our certificate? One that stands between us and the service, and opens
+    /// TLS, cannot pass it on, and does not ask.
+    pub fn was_asked_for_certificate(&self) -> bool {
+        self.learned.certificate_asked.load(Ordering::Relaxed)
+    }
+
+    /// What a person should know of the proxy, when there is something.
+    pub fn remark(&self) -> Option<String> {
+        let plain = self.learned.proxy_is_plain.load(Ordering::Relaxed);
+        let proxy = self.options.proxy.as_ref().filter(|_| plain)?;
+        Some(tunnel::plain_proxy(proxy))
     }
 
     /// POSTs `body` to an https URL. Headers are sent as given; `Host` and `Content-Length` are
@@ -200,7 +260,8 @@ impl Client {
                 Err(failure) => return Err(failure.error),
             }
         }
-        let mut connection = Connection::open(&target, &self.options, Arc::clone(&self.tls))?;
+        let mut connection =
+            Connection::open(&target, &self.options, Arc::clone(&self.tls), &self.learned)?;
         match connection.exchange(&request, self.options.read_timeout) {
             Ok(done) => Ok(self.keep(connection, target, done)),
             Err(failure) => Err(failure.error),

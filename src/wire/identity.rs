@@ -4,6 +4,7 @@ use crate::base::files;
 use crate::base::ids::{AgentGuid, WorkspaceId};
 use crate::base::secret::Secret;
 use crate::wire::certificate::Facts;
+use crate::wire::renewal::{NewPair, Stage};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, DnType};
@@ -110,12 +111,25 @@ impl ClientIdentity {
     }
 
     /// Reads `oms.crt` and `oms.key` of a workspace's certs folder; `None` when one is missing
-    /// or empty.
+    /// or empty. A renewed pair that the service knows already goes before them.
     pub fn load(certs_dir: &Path) -> Result<Option<Self>> {
-        let Some(cert_pem) = files::read_text(&certs_dir.join("oms.crt"), PEM_LIMIT)? else {
+        Self::load_by(certs_dir, files::read)
+    }
+
+    /// As [`ClientIdentity::load`], following no link: for root in the service account's folder.
+    pub fn load_no_follow(certs_dir: &Path) -> Result<Option<Self>> {
+        Self::load_by(certs_dir, files::read_no_follow)
+    }
+
+    fn load_by(
+        certs_dir: &Path,
+        read: impl Fn(&Path, usize) -> Result<Option<Vec<u8>>>,
+    ) -> Result<Option<Self>> {
+        let Some(cert) = read(&certs_dir.join("oms.crt"), PEM_LIMIT)? else {
             return Ok(None);
         };
-        let Some(key) = files::read(&certs_dir.join("oms.key"), PEM_LIMIT)? else {
+        let cert_pem = String::from_utf8_lossy(&cert).into_owned();
+        let Some(key) = read(&certs_dir.join("oms.key"), PEM_LIMIT)? else {
             return Ok(None);
         };
         let key = zeroize::Zeroizing::new(key);
@@ -123,7 +137,17 @@ impl ClientIdentity {
         if cert_pem.trim().is_empty() || key_pem.expose().trim().is_empty() {
             return Ok(None);
         }
-        Ok(Some(ClientIdentity { cert_pem, key_pem }))
+        Ok(Some(
+            ClientIdentity { cert_pem, key_pem }.or_renewed(certs_dir),
+        ))
+    }
+
+    /// This pair of `certs_dir`, or the one that is just taking its place there.
+    pub fn or_renewed(self, certs_dir: &Path) -> Self {
+        match NewPair::load(certs_dir, Stage::Known, &self) {
+            Ok(Some(new)) => new.pair,
+            _ => self,
+        }
     }
 
     /// The certificate as DER, for TLS and for its thumbprint.

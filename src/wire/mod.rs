@@ -2,11 +2,13 @@
 //! envelopes - shared by agent, workspace, hub and doctor.
 
 pub mod authority;
+pub mod azure;
 pub mod certificate;
 pub mod date;
 pub mod http;
 pub mod identity;
 pub mod metadata;
+pub mod renewal;
 pub mod signature;
 pub mod tls;
 pub mod topology;

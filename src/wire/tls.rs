@@ -8,16 +8,19 @@ use crate::base::files;
 use crate::wire::certificate::Facts;
 use crate::wire::http::{Cause, HttpError};
 use crate::wire::identity::ClientIdentity;
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Environment variable that names a CA file (issue 2, "Onboarding").
 pub const CA_FILE_VARIABLE: &str = "OMSAGENT_CA_FILE";
@@ -59,10 +62,11 @@ pub fn check_ca_file(path: &Path) -> Result<usize, HttpError> {
 }
 
 /// A client's TLS settings: TLS 1.2 and 1.3, the pair to present, verification against the
-/// system's roots and those of `ca_file`.
+/// system's roots and those of `ca_file`. `asked` becomes true when a server asks for the pair.
 pub(crate) fn client_config(
     identity: Option<&ClientIdentity>,
     ca_file: Option<&Path>,
+    asked: &Arc<AtomicBool>,
 ) -> Result<ClientConfig, HttpError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let own = ca_file.map(read_ca_file).transpose()?.unwrap_or_default();
@@ -87,15 +91,37 @@ pub(crate) fn client_config(
             };
             let certificate = identity.cert_der().map_err(|e| unusable(e.to_string()))?;
             let key = identity.key_der().map_err(|e| unusable(e.to_string()))?;
-            builder
-                .with_client_auth_cert(vec![CertificateDer::from(certificate)], key)
-                .map_err(|e| unusable(e.to_string()))?
+            let chain = vec![CertificateDer::from(certificate)];
+            let pair = CertifiedKey::from_der(chain, key, &provider)
+                .map_err(|e| unusable(e.to_string()))?;
+            builder.with_client_cert_resolver(Arc::new(Shown {
+                pair: Arc::new(pair),
+                asked: Arc::clone(asked),
+            }))
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // Connections are kept, not sessions: a resumed session would need the store kept too.
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
+}
+
+/// The pair, and whether anybody asked for it.
+#[derive(Debug)]
+struct Shown {
+    pair: Arc<CertifiedKey>,
+    asked: Arc<AtomicBool>,
+}
+
+impl ResolvesClientCert for Shown {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asked.store(true, Ordering::Relaxed);
+        Some(Arc::clone(&self.pair))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
 }
 
 /// The bundle that `SSL_CERT_FILE` names, else the first of the usual places that exists.
@@ -328,9 +354,10 @@ pub(crate) fn refusal(error: &rustls::Error, host: &str) -> HttpError {
     {
         return told.clone();
     }
-    let detail = match error {
+    let (cause, detail) = match error {
         rustls::Error::InvalidCertificate(why) => {
-            format!("the certificate of `{host}` cannot be accepted: {why}")
+            let detail = format!("the certificate of `{host}` cannot be accepted: {why}");
+            (Cause::Tls, detail)
         }
         rustls::Error::AlertReceived(
             alert @ (A::BadCertificate
@@ -341,16 +368,26 @@ pub(crate) fn refusal(error: &rustls::Error, host: &str) -> HttpError {
             | A::CertificateRequired
             | A::UnknownCA
             | A::AccessDenied),
-        ) => format!("`{host}` does not accept this host's client certificate ({alert:?})"),
+        ) => {
+            let detail =
+                format!("`{host}` does not accept this host's client certificate ({alert:?})");
+            (Cause::Tls, detail)
+        }
+        rustls::Error::AlertReceived(A::ProtocolVersion) | rustls::Error::PeerIncompatible(_) => {
+            let detail = format!("`{host}` does not speak TLS 1.2 or newer ({error})");
+            (Cause::TlsOld, detail)
+        }
         rustls::Error::AlertReceived(alert) => {
-            format!("`{host}` refuses the TLS connection ({alert:?})")
+            let detail = format!("`{host}` refuses the TLS connection ({alert:?})");
+            (Cause::Tls, detail)
         }
         rustls::Error::InvalidMessage(_) => {
-            format!("what answers at `{host}` does not speak TLS")
+            let detail = format!("what answers at `{host}` does not speak TLS");
+            (Cause::NotTls, detail)
         }
-        other => format!("TLS with `{host}` failed: {other}"),
+        other => (Cause::Tls, format!("TLS with `{host}` failed: {other}")),
     };
-    HttpError::new(Cause::Tls, detail)
+    HttpError::new(cause, detail)
 }
 
 #[cfg(test)]

@@ -1,4 +1,9 @@
-//! The topology request and its answer, as XML (protocol.md 1.6, 1.7, 1.9).
+//! The topology request and its answer, as XML (protocol.md 1.6, 1.7, 1.9), and the request for
+//! a new certificate (2.2).
+
+mod renewal;
+
+pub use renewal::CertificateUpdateRequest;
 
 use crate::base::ids::AgentGuid;
 use roxmltree::{Document, Node, ParsingOptions};

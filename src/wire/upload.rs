@@ -30,6 +30,11 @@ pub fn telemetry_url(ws: &WorkspaceId, tld: &str) -> String {
     format!("https://{ws}.oms.{tld}/AgentService.svc/AgentTelemetry")
 }
 
+/// The usual place of the service for new certificates (protocol.md 0.1).
+pub fn renewal_url(ws: &WorkspaceId, tld: &str) -> String {
+    format!("https://{ws}.oms.{tld}/ConfigurationService.Svc/RenewCertificate")
+}
+
 /// `LinuxMonitoringAgent/<version>`.
 pub fn user_agent(version: &str) -> String {
     format!("LinuxMonitoringAgent/{version}")

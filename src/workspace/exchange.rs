@@ -6,21 +6,26 @@ use crate::base::secret::Secret;
 use crate::host::layout::Layout;
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::settings::onboarding::is_tld;
+use crate::settings::proxy;
 use crate::wire::date::{Clock, Skew};
 use crate::wire::http::{Client, Options, Proxy, Response};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::metadata::{self, MachineIds};
-use crate::wire::topology::{self, Telemetry, TopologyRequest, TopologyResponse};
+use crate::wire::topology::{
+    self, CertificateUpdateRequest, Telemetry, TopologyRequest, TopologyResponse,
+};
 use crate::wire::{signature, upload};
 use std::path::PathBuf;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
+mod cause;
 mod error;
 #[cfg(test)]
 mod tests;
 
-pub use error::{HeartbeatError, OnboardError};
+pub use cause::OnboardCause;
+pub use error::{HeartbeatError, OnboardError, RenewError};
 
 /// For the TCP and TLS handshake (protocol.md 2.1).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,6 +39,11 @@ pub const MIN_KEY_BYTES: usize = 16;
 /// Printed as a warning when the answer lacks what should be saved (protocol.md 1.7).
 pub const ENDPOINTS_WARNING: &str =
     "During onboarding request, certificate update and DSC endpoints may not have been saved.";
+
+/// Said when what answered did not want to know who this host is.
+const NOT_ASKED: &str = "what answers did not ask for this host's certificate: if a proxy or \
+    firewall opens the connection (TLS inspection), the service cannot know this host by it, and \
+    will refuse its data; let that leave the service's names alone";
 
 /// What the original's library said a body was (protocol.md 1.3); services expect it.
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
@@ -113,6 +123,15 @@ pub fn check_key(key: &Secret) -> Result<Zeroizing<Vec<u8>>, OnboardError> {
     Ok(bytes)
 }
 
+/// The proxy that was given, or why it is none (exit code 4): to be asked before anything is
+/// changed, too.
+pub fn check_proxy(line: &Secret) -> Result<Proxy, OnboardError> {
+    proxy::parse(line.expose()).map_err(|why| {
+        let place = "the proxy given".to_owned();
+        proxy::Unusable { place, why }.into()
+    })
+}
+
 /// Introduces this host to the workspace (conversation A, protocol.md 1.3 to 1.9).
 pub fn onboard(request: &OnboardRequest) -> Result<OnboardAnswer, OnboardError> {
     let key = check_key(&request.key)?;
@@ -156,7 +175,13 @@ pub fn onboard(request: &OnboardRequest) -> Result<OnboardAnswer, OnboardError> 
     let response = client.post(&url, &headers, body.as_bytes())?;
     let skew = notable_skew(&response, &request.clock);
     match response.status {
-        200 => Ok(accepted(&response, skew, warnings)),
+        200 => {
+            warnings.extend(client.remark());
+            if !client.was_asked_for_certificate() {
+                warnings.push(NOT_ASKED.to_owned());
+            }
+            Ok(accepted(&response, skew, warnings))
+        }
         403 => Err(OnboardError::Refused {
             reason: topology::reason(&response.body).unwrap_or_default(),
             skew,
@@ -266,4 +291,56 @@ pub fn heartbeat(
         });
     }
     Ok(TopologyResponse::parse(&response.body)?)
+}
+
+/// Tells the service how the agent is (conversation D, protocol.md 2.3). Nothing of a good answer is
+/// looked at.
+pub fn telemetry(
+    client: &Client,
+    workspace: &WorkspaceId,
+    tld: &str,
+    body: &[u8],
+) -> Result<(), HeartbeatError> {
+    let date = signature::date(&Clock::System.now_utc());
+    let headers = [
+        ("x-ms-Date", date.as_str()),
+        ("Accept-Language", "en-US"),
+        FORM,
+    ];
+    let url = upload::telemetry_url(workspace, tld);
+    let response = client.post(&url, &headers, body)?;
+    match response.status {
+        200 => Ok(()),
+        status => Err(HeartbeatError::Status {
+            status,
+            reason: topology::reason(&response.body),
+            skew: None,
+        }),
+    }
+}
+
+/// Where a new certificate is sent: what the service said, else its usual place (protocol.md 0.1).
+pub fn renewal_url(admin: &OmsAdmin, workspace: &WorkspaceId) -> String {
+    let said = &admin.certificate_update_endpoint;
+    if is_plain_url(said) {
+        return said.clone();
+    }
+    upload::renewal_url(workspace, &admin.url_tld)
+}
+
+/// Offers the service a new certificate (conversation C, protocol.md 2.2). `client` presents the old
+/// one. Nothing of a good answer is looked at.
+pub fn renew(client: &Client, url: &str, new: &ClientIdentity) -> Result<(), RenewError> {
+    let body = CertificateUpdateRequest {
+        certificate_base64: new.base64_body(" "),
+    }
+    .compose();
+    let response = client.post(url, &[FORM], body.as_bytes())?;
+    match response.status {
+        200 => Ok(()),
+        status => Err(RenewError::Status {
+            status,
+            reason: topology::reason(&response.body),
+        }),
+    }
 }

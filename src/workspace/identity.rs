@@ -8,13 +8,20 @@ use crate::host::{Host, services, unit};
 use crate::plan::Report;
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::metadata::MachineIds;
+use crate::wire::renewal::Stage;
 use anyhow::{Result, bail};
 
 /// Was the workspace onboarded on another machine? Only two hardware ids that differ say so.
 pub fn is_copy(saved: &OmsAdmin, machine: &MachineIds) -> bool {
     let before = saved.uuid.as_deref().unwrap_or_default().trim();
     let now = machine.uuid.as_str();
-    !before.is_empty() && !now.is_empty() && !is_same(before, now)
+    is_hardware_id(before) && is_hardware_id(now) && !is_same(before, now)
+}
+
+/// Tools write a word where the firmware has none (`NotSettable`), firmware all zeros or all ones.
+fn is_hardware_id(text: &str) -> bool {
+    let is_one = |c: char| matches!(c, 'f' | 'F' | '-');
+    uuid::Uuid::try_parse(text).is_ok_and(|id| !id.is_nil()) && !text.chars().all(is_one)
 }
 
 /// Tools disagree on the byte order of the first three groups.
@@ -46,6 +53,9 @@ pub fn reset(host: &Host, id: &WorkspaceId, report: &mut dyn Report) -> Result<(
     let done = removal::unregister(host, id, report);
     if !done {
         bail!("the service of workspace {id} is in the way: see the warnings above");
+    }
+    for stage in [Stage::Offered, Stage::Known] {
+        files::remove(&stage.path(&paths.certs()))?;
     }
     files::remove(&paths.key())?;
     files::remove(&paths.cert())?;
@@ -92,6 +102,8 @@ mod tests {
         assert!(!copy(Some(id), id) && !copy(Some(&id.to_uppercase()), id));
         assert!(!copy(Some("04030201-0605-0807-090a-0b0c0d0e0f10"), id));
         assert!(copy(Some("11020304-0506-0708-090a-0b0c0d0e0f10"), id));
-        assert!(copy(Some("x"), id));
+        assert!(!copy(Some("NotSettable"), id) && !copy(Some(id), "Not Specified"));
+        assert!(!copy(Some("00000000-0000-0000-0000-000000000000"), id));
+        assert!(!copy(Some(id), "ffffffff-ffff-ffff-ffff-ffffffffffff"));
     }
 }

@@ -82,7 +82,12 @@ pub fn status(host: &Host, id: &WorkspaceName) -> Status {
 /// The lines of `-l`: the primary workspace first, then the others, then scom. LAD is never told.
 pub fn lines(host: &Host) -> Vec<String> {
     if let Some(id) = only_one(&host.layout) {
-        return vec![line(&Role::Primary, &id, status(host, &id))];
+        // Its settings are in the old place until the package is configured.
+        let status = match status(host, &id) {
+            Status::Failure => Status::Saved,
+            other => other,
+        };
+        return vec![line(&Role::Primary, &id, status)];
     }
     let mut names: Vec<WorkspaceName> = all(&host.layout).into_iter().map(Into::into).collect();
     let first: Option<WorkspaceName> = primary(&host.layout).map(Into::into);
@@ -208,7 +213,7 @@ mod tests {
             lines(&host),
             [format!(
                 "Primary Workspace: {TWO}    Status: {}",
-                Status::Failure.text()
+                Status::Saved.text()
             )]
         );
     }

@@ -10,11 +10,14 @@ pub mod port;
 pub mod pseudo;
 pub mod refresh;
 pub mod removal;
+pub mod renewal;
 pub mod service;
+pub mod socket;
 pub mod templates;
 
 use crate::base::ids::{WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
+use crate::host::credentials::{self, Pair};
 use crate::host::layout::Layout;
 use crate::host::{Host, services, unit};
 use std::path::{Path, PathBuf};
@@ -55,6 +58,17 @@ pub fn all(layout: &Layout) -> Vec<WorkspaceId> {
     ids
 }
 
+/// The id as its folder on this host is spelled: the same GUID in other letters is the same
+/// workspace, and must not become a second one.
+pub fn as_spelled(layout: &Layout, id: WorkspaceId) -> WorkspaceId {
+    let known = all(layout);
+    if known.contains(&id) {
+        return id;
+    }
+    let same = |k: &WorkspaceId| k.as_str().eq_ignore_ascii_case(id.as_str());
+    known.into_iter().find(same).unwrap_or(id)
+}
+
 /// [`all`], then the pseudo-workspaces that have a folder: scom, LAD.
 pub fn everything(layout: &Layout) -> Vec<WorkspaceName> {
     let there = |name: &WorkspaceName| {
@@ -80,9 +94,20 @@ pub fn primary(layout: &Layout) -> Option<WorkspaceId> {
 /// Key, certificate and a non-empty omsadmin.conf are there (bundle.md 6.9).
 pub fn is_onboarded(layout: &Layout, id: &WorkspaceName) -> bool {
     let paths = layout.workspace(id);
-    [paths.key(), paths.cert(), paths.omsadmin_conf()]
+    let pair = pair(layout, id);
+    [pair.key, pair.cert, paths.omsadmin_conf()]
         .iter()
         .all(|p| std::fs::metadata(p).is_ok_and(|m| m.is_file() && m.len() > 0))
+}
+
+/// Where the workspace's certificate and key are: what the service manager hands over goes before
+/// what is in ETC.
+pub fn pair(layout: &Layout, id: &WorkspaceName) -> Pair {
+    let paths = layout.workspace(id);
+    credentials::of(layout, id).unwrap_or_else(|| Pair {
+        cert: paths.cert(),
+        key: paths.key(),
+    })
 }
 
 /// Does the workspace's agent run? A service manager that does not answer counts as no.
@@ -116,6 +141,13 @@ mod tests {
         )
         .unwrap();
         assert_eq!(all(&layout), [id.parse().unwrap()]);
+        let hex = "abcdef00-2222-3333-4444-555555555555";
+        std::fs::create_dir_all(layout.etc().join(hex)).unwrap();
+        let spelled = |id: &str| as_spelled(&layout, id.parse().unwrap()).to_string();
+        assert_eq!(spelled(&hex.to_uppercase()), hex);
+        let other = "ABCDEF00-0000-3333-4444-555555555555";
+        assert_eq!(spelled(other), other);
+        std::fs::remove_dir(layout.etc().join(hex)).unwrap();
         assert_eq!(primary(&layout), None);
         std::os::unix::fs::symlink(
             layout.workspace(&id.parse().unwrap()).conf(),

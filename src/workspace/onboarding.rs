@@ -10,7 +10,8 @@ use super::{OnboardingRequest, identity, is_active, is_onboarded, port, primary,
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::{AgentGuid, WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
-use crate::host::{Host, accounts, logrotate, services, unit};
+use crate::host::services::ServiceError;
+use crate::host::{Host, accounts, credentials, logrotate, services, unit};
 use crate::plan::backup::Backups;
 use crate::plan::steps::{MakeDir, MakeLink, WriteFile};
 use crate::plan::undo::Undo;
@@ -25,6 +26,10 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use zeroize::Zeroizing;
+
+mod way;
+
+use way::Way;
 
 /// A CA bundle is some 250 kB; this is generous.
 const CA_LIMIT: usize = 4 << 20;
@@ -71,18 +76,19 @@ pub fn update_resource(host: &Host, request: &OnboardingRequest) -> Result<bool>
     conf.azure_resource_id.clone_from(resource);
     let path = host.layout.workspace(&request.id).omsadmin_conf();
     conf.write(&path, Look::owned(0o644, service_owner(host)?))?;
-    let _ = services::restart(host, &unit::name(&request.id))?;
-    Ok(true)
+    match services::restart(host, &unit::name(&request.id)) {
+        // Whoever started it restarts it.
+        Err(ServiceError::NoManager { .. }) => Ok(true),
+        done => done.map(|_| true).map_err(Into::into),
+    }
 }
 
 /// Is what was given, beside the id and its key, saved already?
 fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
-    if let Some(line) = &request.proxy {
-        let saved = files::read(&host.layout.proxy_conf(), settings::proxy::LIMIT)?;
-        if saved.map(Zeroizing::new).as_deref().map(Vec::as_slice) != Some(line.expose().as_bytes())
-        {
-            return Ok(false);
-        }
+    if let Some(line) = &request.proxy
+        && !is_saved_proxy(host, line)?
+    {
+        return Ok(false);
     }
     if let Some(path) = &request.ca_file
         && files::read(path, CA_LIMIT)? != files::read(&host.layout.ca_file(), CA_LIMIT)?
@@ -101,6 +107,23 @@ fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
     Ok(conf.azure_resource_id == *resource)
 }
 
+/// Does proxy.conf say just this, whatever comments and blanks somebody's tool keeps in it?
+fn is_saved_proxy(host: &Host, line: &Secret) -> Result<bool> {
+    let asked = settings::proxy::parse(line.expose())?;
+    let saved = settings::proxy::load(&host.layout.proxy_conf());
+    let same = |saved: settings::proxy::Proxy| {
+        let who = |proxy: &settings::proxy::Proxy| {
+            let both = proxy.credentials.as_ref();
+            both.map(|(user, password)| {
+                (user.clone(), Zeroizing::new(password.expose().to_owned()))
+            })
+        };
+        (saved.scheme, &saved.host, saved.port) == (asked.scheme, &asked.host, asked.port)
+            && who(&saved) == who(&asked)
+    };
+    Ok(saved.is_ok_and(|saved| saved.is_some_and(same)))
+}
+
 /// omsadmin.conf of a workspace. Its folder is the service account's: a link there must not make
 /// root read, and write out again, what that account must not see.
 fn saved_settings(host: &Host, id: &WorkspaceId) -> Result<Option<OmsAdmin>> {
@@ -111,24 +134,26 @@ fn saved_settings(host: &Host, id: &WorkspaceId) -> Result<Option<OmsAdmin>> {
 
 /// Key and certificate of a workspace, read as carefully; `None` when they cannot be used.
 fn saved_identity(host: &Host, id: &WorkspaceId) -> Result<Option<ClientIdentity>> {
-    let paths = host.layout.workspace(id);
-    let cert = files::read_text_no_follow(&paths.cert(), PEM_LIMIT)?;
-    let key = files::read_no_follow(&paths.key(), PEM_LIMIT)?.map(Zeroizing::new);
+    let pair = super::pair(&host.layout, id);
+    let cert = files::read_text_no_follow(&pair.cert, PEM_LIMIT)?;
+    let key = files::read_no_follow(&pair.key, PEM_LIMIT)?.map(Zeroizing::new);
     let (Some(cert_pem), Some(key)) = (cert, key) else {
         return Ok(None);
     };
     let identity = ClientIdentity {
         cert_pem,
         key_pem: Secret::new(String::from_utf8_lossy(&key)),
-    };
+    }
+    .or_renewed(&host.layout.workspace(id).certs());
     let now = jiff::Timestamp::now();
     let good = identity.key_der().is_ok() && identity.not_after().is_ok_and(|end| end > now);
     Ok(good.then_some(identity))
 }
 
 /// The whole onboarding. `version` is the agent's `a.b.c-d`.
-pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Plan> {
+pub fn plan(host: &Host, mut request: OnboardingRequest, version: &str) -> Result<Plan> {
     let owner = service_owner(host)?;
+    let way = way::to_service(host, &mut request)?;
     super::migrate::clear_empty_conf(&host.layout);
     let id = request.id.clone();
     let ca = match &request.ca_file {
@@ -138,6 +163,9 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
                 .with_context(|| format!("CA file `{}` does not exist", path.display()))?,
         ),
     };
+    if request.marker.is_none() {
+        no_folder_in_the_way(host, &id)?;
+    }
     let mut plan = Plan::new();
     let news = AgentNews::default();
     plan.push(KeepRunning::new(host, &id));
@@ -146,8 +174,15 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         host: host.clone(),
         request: request.clone(),
         version: version.to_owned(),
+        way,
         asked: asked.clone(),
     });
+    if is_copied(host, &id) {
+        plan.push(ForgetQueue {
+            host: host.clone(),
+            id: id.clone(),
+        });
+    }
     push_folders(&mut plan, host, &id, owner);
     plan.push(WriteIdentity {
         host: host.clone(),
@@ -156,16 +191,20 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
         asked,
         news: news.clone(),
     });
-    let mut read_by_agent = |step| plan.push(ReadByAgent::new(step, &news));
-    if let Some(line) = &request.proxy {
+    if let Some(line) = &request.proxy
+        && !is_saved_proxy(host, line)?
+    {
         // Written without a line end: bundle.md 4.11.
         let look = Look::owned(0o600, owner);
         let path = host.layout.proxy_conf();
-        read_by_agent(WriteFile::new(path, line.expose(), look));
+        let said = format!("info\tCreated proxy configuration: {}", path.display());
+        let write = WriteFile::new(path, line.expose(), look);
+        plan.push(ReadByAgent::new(write, &news).saying(said));
     }
     if let Some(pem) = ca {
         let look = Look::owned(0o644, Owner::ROOT);
-        read_by_agent(WriteFile::new(host.layout.ca_file(), pem, look));
+        let write = WriteFile::new(host.layout.ca_file(), pem, look);
+        plan.push(ReadByAgent::new(write, &news));
     }
     let paths = host.layout.workspace(&id);
     match &request.marker {
@@ -185,6 +224,47 @@ pub fn plan(host: &Host, request: OnboardingRequest, version: &str) -> Result<Pl
     Ok(plan)
 }
 
+/// Where the links of the primary workspace go, somebody may have a folder: found out before the
+/// service is asked.
+fn no_folder_in_the_way(host: &Host, id: &WorkspaceId) -> Result<()> {
+    for (link, target) in host.layout.primary_links(id) {
+        let is_full = std::fs::symlink_metadata(&link).is_ok_and(|m| m.is_dir())
+            && std::fs::read_dir(&link).is_ok_and(|mut entries| entries.next().is_some());
+        anyhow::ensure!(
+            !is_full,
+            "`{}` must become a link to the primary workspace, and is a folder that is not empty: move what is in it to `{}`, then onboard again",
+            link.display(),
+            target.display()
+        );
+    }
+    Ok(())
+}
+
+/// What waits to be sent on a copied host is the original's, which sends it itself.
+struct ForgetQueue {
+    host: Host,
+    id: WorkspaceId,
+}
+
+impl Step for ForgetQueue {
+    fn describe(&self) -> String {
+        format!(
+            "delete what the host that this one is a copy of had not sent yet for workspace {}",
+            self.id
+        )
+    }
+    fn satisfied(&self) -> Result<bool> {
+        Ok(!self.host.layout.workspace(&self.id).state().exists())
+    }
+    fn before(&self, _: &mut Backups) -> Result<Undo> {
+        Ok(Undo::Nothing)
+    }
+    fn apply(&mut self, _: &mut dyn Report) -> Result<()> {
+        let _ = services::stop(&self.host, &unit::name(&self.id))?;
+        files::remove_tree(&self.host.layout.workspace(&self.id).state()).map(drop)
+    }
+}
+
 /// What an onboarded workspace needs on a host where the package was removed and came back:
 /// folders, configuration, links, service, syslog (bundle.md 5, "Consequences", done right).
 pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
@@ -193,15 +273,28 @@ pub fn resume(host: &Host, id: &WorkspaceId) -> Result<Plan> {
     let news = AgentNews::default();
     plan.push(KeepRunning::new(host, id));
     push_folders(&mut plan, host, id, owner);
-    // A run that was killed may have made some of them.
-    let first = primary(&host.layout);
-    if first.is_none_or(|first| first == *id) && !host.layout.workspace(id).marker().exists() {
+    if shall_be_primary(host, id) {
         for (link, target) in host.layout.primary_links(id) {
             plan.push(MakeLink::new(link, without_prefix(host, target)));
         }
     }
+    plan.push(WriteFile::remove(host.layout.workspace(id).was_primary()));
     push_running(&mut plan, host, id, owner, &news)?;
     Ok(plan)
+}
+
+/// It is the primary workspace (a run that was killed may have made some of the links only), or was
+/// it when the package was removed, or nobody is or was and it has no marker.
+fn shall_be_primary(host: &Host, id: &WorkspaceId) -> bool {
+    if let Some(first) = primary(&host.layout) {
+        return first == *id;
+    }
+    let was = |id: &WorkspaceId| host.layout.workspace(id).was_primary().exists();
+    let mut all = super::all(&host.layout).into_iter();
+    match all.find(|other| was(other) && is_onboarded(&host.layout, other)) {
+        Some(first) => first == *id,
+        None => !host.layout.workspace(id).marker().exists(),
+    }
 }
 
 /// uid of omsagent, gid of omiusers.
@@ -251,20 +344,39 @@ fn push_running(
     owner: Owner,
     news: &AgentNews,
 ) -> Result<()> {
-    let port = port::choose(&host.layout, id)
-        .context("no free port for syslog between 25224 and 26223 on 127.0.0.1")?;
+    let own = port::own(&host.layout, id);
+    let port = match own {
+        // Its file is there and is not written: any number will do.
+        port::Own::Nowhere => port::FIRST,
+        _ => port::choose(&host.layout, id)
+            .context("no free port for syslog between 25224 and 26223 on 127.0.0.1")?,
+    };
     for (path, text) in templates::render(&host.layout, id, port)? {
+        let said = match path.file_name().and_then(|name| name.to_str()) {
+            Some("syslog.conf") => Some("info\tConfigure syslog..."),
+            Some("heartbeat.conf") => Some("info\tConfigure heartbeat monitoring agent..."),
+            _ => None,
+        };
         let write = WriteFile::if_absent(path, text, Look::owned(0o644, owner));
-        plan.push(ReadByAgent::new(write, news));
+        let step = ReadByAgent::new(write, news);
+        match said {
+            Some(line) => plan.push(step.saying(line)),
+            None => plan.push(step),
+        }
     }
     let rotation = logrotate::path(host, id);
     if rotation.parent().is_some_and(|dir| dir.is_dir()) {
         let look = Look::owned(0o644, Owner::ROOT);
-        plan.push(WriteFile::new(rotation, logrotate::text(id), look));
+        let write = WriteFile::new(rotation, logrotate::text(id), look);
+        // Not read by the agent, but said like the rest.
+        let said = format!("info\tConfigure log rotate for workspace {id}...");
+        plan.push(ReadByAgent::new(write, &AgentNews::default()).saying(said));
     }
     plan.push(ServiceLink::new(host, id));
     plan.push(RunService::new(host, id, news));
-    plan.push(ForwardSyslog::new(host, id, port));
+    if own != port::Own::Nowhere {
+        plan.push(ForwardSyslog::new(host, id, port));
+    }
     Ok(())
 }
 
@@ -278,6 +390,7 @@ struct Register {
     host: Host,
     request: OnboardingRequest,
     version: String,
+    way: Way,
     asked: Rc<RefCell<Option<Asked>>>,
 }
 
@@ -328,16 +441,8 @@ impl Step for Register {
             }
         };
         report.line(&format!("info\tAgent GUID is {guid}"));
-        let proxy = match &self.request.proxy {
-            Some(line) => Some(settings::proxy::parse(line.expose())?),
-            None => settings::proxy::load(&layout.proxy_conf())?,
-        };
-        if proxy.is_some() {
-            let path = layout.proxy_conf();
-            report.line(&format!(
-                "info\tUsing proxy settings from '{}'",
-                path.display()
-            ));
+        for line in &self.way.told {
+            report.line(line);
         }
         let request = OnboardRequest {
             layout: layout.clone(),
@@ -347,7 +452,7 @@ impl Step for Register {
             guid,
             identity,
             ca_file: self.ca_file(),
-            proxy,
+            proxy: self.way.proxy.clone(),
             agent_version: self.version.clone(),
             azure_resource_id: self.request.azure_resource.clone().unwrap_or_default(),
             clock: Clock::System,
@@ -358,6 +463,11 @@ impl Step for Register {
         let answer = exchange::onboard(&request)?;
         for text in &answer.warnings {
             report.line(&format!("warning\t{text}"));
+        }
+        if let Some(skew) = answer.skew {
+            report.line(&format!(
+                "warning\tThe clock of this host is {skew}: correct it"
+            ));
         }
         *self.asked.borrow_mut() = Some(Asked { request, answer });
         report.line("info\tOnboarding success");
@@ -416,11 +526,14 @@ impl Step for WriteIdentity {
         let plain = Look::owned(0o644, self.owner);
         let identity = &asked.request.identity;
         let key = identity.key_pem.expose();
-        for step in [
+        // A pair that the service manager hands over stays where it is.
+        let own = credentials::of(&self.host.layout, &self.request.id).is_none();
+        let pair = [
             WriteFile::new(paths.key(), key, secret),
             WriteFile::new(paths.cert(), identity.cert_pem.as_str(), secret),
-            WriteFile::new(paths.omsadmin_conf(), conf, plain),
-        ] {
+        ];
+        let pair = pair.into_iter().filter(|_| own);
+        for step in pair.chain([WriteFile::new(paths.omsadmin_conf(), conf, plain)]) {
             let mut step = ReadByAgent::new(step, &self.news);
             if !step.satisfied()? {
                 step.apply(report)?;
@@ -435,11 +548,14 @@ impl WriteIdentity {
     fn settings(&self, asked: &Asked) -> Result<String> {
         let before = saved_settings(&self.host, &self.request.id)?.unwrap_or_default();
         let machine = MachineIds::read(&self.host.layout);
-        let conf = OmsAdmin {
+        let mut conf = OmsAdmin {
             diagnostic_endpoint: before.diagnostic_endpoint,
             other_lines: before.other_lines,
             ..asked.answer.omsadmin(&asked.request, &machine)
         };
+        if !before.log_facility.is_empty() {
+            conf.log_facility = before.log_facility;
+        }
         conf.to_text()
     }
 }

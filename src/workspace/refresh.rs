@@ -9,7 +9,7 @@ use crate::host::{Host, logrotate};
 use crate::plan::steps::WriteFile;
 use crate::plan::{Plan, Report};
 use crate::settings::proxy;
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 /// What the product ships and administrators do not edit: renewed by `-U`. syslog.conf and
 /// monitor.conf hold a host's own ports.
@@ -20,11 +20,15 @@ const SHIPPED: [&str; 4] = [
     "container.conf",
 ];
 
-/// The plan of `-U`: proxy.conf brought to its place, then each workspace's shipped fragments.
-pub fn update(host: &Host, report: &mut dyn Report) -> Result<Plan> {
+/// What is done one after the other; what one cannot do is no other's harm.
+pub type Parts = Vec<Result<Plan>>;
+
+/// The plans of `-U`: proxy.conf brought to its place, then each workspace's shipped fragments.
+pub fn update(host: &Host, report: &mut dyn Report) -> Result<Parts> {
     let owner = service_owner(host)?;
     let mut plan = Plan::new();
-    push_old_proxy(&mut plan, host, owner, report)?;
+    let proxy = push_old_proxy(&mut plan, host, owner, report);
+    let mut parts = vec![proxy.map(|()| plan)];
     for id in all(&host.layout) {
         let paths = host.layout.workspace(&id);
         if !paths.conf_d().is_dir() {
@@ -34,15 +38,23 @@ pub fn update(host: &Host, report: &mut dyn Report) -> Result<Plan> {
             ));
             continue;
         }
-        let port = port::configured(&host.layout, &id).unwrap_or(port::FIRST);
-        for (path, text) in templates::render(&host.layout, &id, port)? {
-            let name = path
-                .file_name()
-                .and_then(|n| n.to_str())
-                .unwrap_or_default();
-            if path.starts_with(paths.conf_d()) && SHIPPED.contains(&name) {
-                plan.push(WriteFile::new(path, text, Look::owned(0o644, owner)));
-            }
+        parts.push(shipped(host, &id, owner).with_context(|| format!("workspace {id}")));
+    }
+    Ok(parts)
+}
+
+/// The shipped fragments of one workspace.
+fn shipped(host: &Host, id: &WorkspaceId, owner: Owner) -> Result<Plan> {
+    let conf_d = host.layout.workspace(id).conf_d();
+    let port = port::configured(&host.layout, id).unwrap_or(port::FIRST);
+    let mut plan = Plan::new();
+    for (path, text) in templates::render(&host.layout, id, port)? {
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        if path.starts_with(&conf_d) && SHIPPED.contains(&name) {
+            plan.push(WriteFile::new(path, text, Look::owned(0o644, owner)));
         }
     }
     Ok(plan)
@@ -77,15 +89,16 @@ fn push_old_proxy(
     Ok(())
 }
 
-/// The plan of `-R`: folders and log rotation of each workspace that is whole. The others are told.
-pub fn rebuild(host: &Host, report: &mut dyn Report) -> Result<Plan> {
+/// The plans of `-R`: folders and log rotation of each workspace that is whole. The others are told.
+pub fn rebuild(host: &Host, report: &mut dyn Report) -> Result<Parts> {
     let owner = service_owner(host)?;
-    let mut plan = Plan::new();
+    let mut parts = Parts::new();
     for id in all(&host.layout) {
         if let Some(lack) = lack(host, &id) {
             report.line(&format!("warning\t{lack}"));
             continue;
         }
+        let mut plan = Plan::new();
         push_folders(&mut plan, host, &id, owner);
         let rotation = logrotate::path(host, &id);
         if rotation.parent().is_some_and(|dir| dir.is_dir()) {
@@ -93,14 +106,16 @@ pub fn rebuild(host: &Host, report: &mut dyn Report) -> Result<Plan> {
             let look = Look::owned(0o644, Owner::ROOT);
             plan.push(WriteFile::new(rotation, logrotate::text(&id), look));
         }
+        parts.push(Ok(plan));
     }
-    Ok(plan)
+    Ok(parts)
 }
 
 fn lack(host: &Host, id: &WorkspaceId) -> Option<String> {
     let paths = host.layout.workspace(id);
     let conf = paths.omsadmin_conf();
-    let there = [paths.key(), paths.cert(), conf.clone()]
+    let pair = super::pair(&host.layout, id);
+    let there = [pair.key, pair.cert, conf.clone()]
         .iter()
         .all(|p| p.is_file());
     if !there {

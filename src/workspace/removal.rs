@@ -2,7 +2,7 @@
 //! (package removal keeps identity and settings: bundle.md 5).
 
 use super::{everything, port, primary};
-use crate::base::files;
+use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
 use crate::host::layout::Layout;
 use crate::host::services::ServiceManager;
@@ -72,6 +72,11 @@ pub fn withdraw(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Wit
     try_to(files::remove(&layout.bin().join(format!("omsagent-{id}"))));
     try_to(logrotate::remove(host, id).map(|c| c.made()));
     if let Some(id) = primary(layout).filter(|first| **first == *id) {
+        // It is again, when the package comes back.
+        if paths.conf().is_dir() {
+            let look = Look::owned(0o644, Owner::ROOT);
+            try_to(files::write_atomic(&paths.was_primary(), b"", look).map(|()| true));
+        }
         for (link, _) in layout.primary_links(&id) {
             if link.is_symlink() {
                 try_to(files::remove(&link));
@@ -116,8 +121,10 @@ pub fn remove(host: &Host, names: &[WorkspaceName], report: &mut dyn Report) -> 
             kept.push(name.as_str());
         }
     }
-    if restart_syslog {
-        let _ = services::restart_syslog(host)?;
+    if restart_syslog && let Err(e) = services::restart_syslog(host) {
+        report.warn(&format!(
+            "the workspaces are removed; the syslog daemon still forwards to them: {e}"
+        ));
     }
     if !kept.is_empty() {
         let kept = kept.join(", ");

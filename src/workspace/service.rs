@@ -54,6 +54,7 @@ pub struct AgentNews {
 pub struct ReadByAgent<S> {
     step: S,
     news: AgentNews,
+    line: Option<String>,
 }
 
 impl<S: Step> ReadByAgent<S> {
@@ -62,6 +63,15 @@ impl<S: Step> ReadByAgent<S> {
         ReadByAgent {
             step,
             news: news.clone(),
+            line: None,
+        }
+    }
+
+    /// With a line that is said when it is done.
+    pub fn saying(self, line: impl Into<String>) -> Self {
+        ReadByAgent {
+            line: Some(line.into()),
+            ..self
         }
     }
 }
@@ -78,7 +88,11 @@ impl<S: Step> Step for ReadByAgent<S> {
     }
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         self.news.stale.set(true);
-        self.step.apply(report)
+        self.step.apply(report)?;
+        if let Some(line) = &self.line {
+            report.line(line);
+        }
+        Ok(())
     }
 }
 
@@ -188,7 +202,11 @@ impl Step for RunService {
         }
         Ok(!self.news.stale.get()
             && self.marker.satisfied()?
-            && services::is_placed(&self.host, &self.unit(), &unit::text(&self.id))?
+            && services::is_placed(
+                &self.host,
+                &self.unit(),
+                &unit::text_on(&self.host.layout, &self.id),
+            )?
             && services::is_enabled(&self.host, &self.unit())?
             && is_active(&self.host, &self.id))
     }
@@ -213,7 +231,11 @@ impl Step for RunService {
             "INFO:  Configuring OMS agent service {} ...",
             self.id
         ));
-        let _ = services::install_unit(&self.host, &unit, &unit::text(&self.id))?;
+        let _ = services::install_unit(
+            &self.host,
+            &unit,
+            &unit::text_on(&self.host.layout, &self.id),
+        )?;
         let _ = services::enable(&self.host, &unit)?;
         self.marker.apply(report)?;
         services::restart(&self.host, &unit)
@@ -273,6 +295,9 @@ impl Step for ForwardSyslog {
             return Ok(true);
         }
         let selection = forwarding::selection(&self.host.layout, &self.id)?;
+        if selection.is_none() {
+            return Ok(true); // somebody has taken it out
+        }
         match syslog::would_change(&self.host, &self.id, self.port, &selection) {
             Err(SyslogError::NoSource(_)) => Ok(false),
             paths => Ok(paths?.is_empty()),

@@ -5,7 +5,11 @@
 
 mod delivery;
 mod footprint;
+mod hub;
 mod life;
+mod reload;
+mod renewal;
 mod sink;
 mod stage;
+mod telemetry;
 mod with_hub;

@@ -12,10 +12,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-const DOMAIN: &str = "hub.test";
+pub const DOMAIN: &str = "hub.test";
 
 /// A proxy that leads every CONNECT to the hub, so that no name needs to resolve.
-fn tunnel(to: SocketAddr) -> SocketAddr {
+pub fn tunnel(to: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -67,6 +67,7 @@ fn onboarded_to_a_real_hub_logs_and_heartbeats_arrive() {
         identity: identity.clone(),
         ca_file: Some(ca.clone()),
         proxy: Some(Proxy {
+            scheme: Default::default(),
             host: proxy.ip().to_string(),
             port: proxy.port(),
             credentials: None,

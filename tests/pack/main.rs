@@ -5,6 +5,7 @@
 
 mod bundle;
 mod packages;
+mod papers;
 mod people;
 mod stub;
 mod tools;

@@ -28,6 +28,18 @@ fn shared_paths() -> Vec<String> {
             "/etc/opt/microsoft/omsagent/sysconf/README",
             "/usr/bin/omsagent",
             "/usr/share/doc/omsagent/copyright",
+            "/usr/share/man/man1/omsagent-bundle.1.gz",
+            "/usr/share/man/man1/omsagent.1.gz",
+            "/usr/share/man/man5/omsagent.conf.5.gz",
+            "/usr/share/man/man8/configure_syslog.sh.8.gz",
+            "/usr/share/man/man8/omsadmin.sh.8.gz",
+            "/usr/share/man/man8/omsagent-hub.8.gz",
+            "/usr/share/man/man8/service_control.8.gz",
+            "/usr/share/bash-completion/completions/omsagent",
+            "/usr/share/bash-completion/completions/omsadmin.sh",
+            "/usr/share/bash-completion/completions/service_control",
+            "/usr/share/fish/vendor_completions.d/omsagent.fish",
+            "/usr/share/fish/vendor_completions.d/omsadmin.sh.fish",
         ]
         .map(str::to_owned),
     );

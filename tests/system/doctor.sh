@@ -184,6 +184,7 @@ fault account-can-login $I '' 'in_ "usermod -s /bin/bash omsagent"' 'in_ "usermo
 fault certificate-expired $I '' expired back
 fault certificate-missing $I '' 'in_ ": >$W/certs/oms.crt"' back
 fault certificate-mismatch $I '' 'in_ "openssl genrsa 2048 2>/dev/null >/root/k.pem; cat /root/k.pem >$W/certs/oms.key"' back
+fault certificate-renewal $I '' 'in_ "touch -d \"1 hour ago\" $W/certs/oms.renewal"' 'in_ "rm -f $W/certs/oms.renewal"'
 fault settings-broken $I '' 'in_ ": >$W/conf/omsadmin.conf"' back
 fault config-mistake $I '' 'in_ "sed -i \"s/port 25224/port none/\" $W/conf/omsagent.d/syslog.conf"' back
 fault config-ignored $I '' 'in_ "printf \"<source>\\n  type nosuch\\n</source>\\n\" >$W/conf/omsagent.d/x.conf; chown omsagent:omiusers $W/conf/omsagent.d/x.conf"' 'in_ "rm $W/conf/omsagent.d/x.conf"'

@@ -48,11 +48,12 @@ onboard_five() {
     exits 1 control is-running LAD
 }
 each_its_own() {
-    local w n=25224
+    # 25226 is for security events (CEF), whoever comes first.
+    local w n ports=(25224 25225 25227)
     for w in "$WS" "$WS2" "$WS3"; do
+        n=${ports[0]}; ports=("${ports[@]:1}")
         sh_ $name "grep -q '^  port $n$' $ETC/$w/conf/omsagent.d/syslog.conf && ss -Hlnup 'sport = :$n' | grep -q 'pid=$(pid_of "$w"),'"
         sh_ $name "grep -q '@127.0.0.1:$n$\|port($n)' /etc/rsyslog.d/95-omsagent.conf /etc/syslog-ng/conf.d/95-omsagent.conf 2>/dev/null; ls -d $VAR/$w/state/*.queue >/dev/null"
-        n=$((n + 1))
     done
     for w in "$WS" "$WS2" "$WS3" scom LAD; do
         sh_ $name "systemctl is-active omsagent-$w.service && systemctl is-enabled omsagent-$w.service && test -s /etc/logrotate.d/omsagent-$w && test -L $OPT/bin/omsagent-$w"
@@ -100,6 +101,14 @@ apart() {
     exits 0 control start
     exits 1 control is-running LAD; exits 1 control is-running "$WS3"
 }
+all_off_and_on() {
+    local w
+    exits 0 control disable
+    for w in "$WS" "$WS2" "$WS3" scom LAD; do no sh_ $name "systemctl is-enabled omsagent-$w.service"; exits 0 control is-running "$w"; done
+    exits 0 control enable
+    exits 0 control restart
+    for w in "$WS" "$WS2" "$WS3" scom LAD; do sh_ $name "systemctl is-enabled omsagent-$w.service"; exits 1 control is-running "$w"; done
+}
 broken_one() {
     # One whose configuration cannot be read is counted; the others run on.
     sh_ $name "cp $ETC/$WS3/conf/omsagent.conf /root/keep; echo '<match' >$ETC/$WS3/conf/omsagent.conf"
@@ -114,6 +123,12 @@ another_primary() {
     listed "Primary Workspace: $WS2    Status: $RUNS" "Workspace: $WS    Status: $RUNS" "Workspace(Third one): $WS3    Status: $RUNS" \
         "Workspace(SCOM Workspace): scom    Status: $RUNS"
     equal "$(sh_ $name "readlink $VAR/log")" "$VAR/$WS2/log"
+    # It still is when the package went and came back, though another one's name comes first.
+    exits 0 bundle $name --remove
+    exits 0 bundle $name --upgrade
+    listed "Primary Workspace: $WS2    Status: $RUNS" "Workspace: $WS    Status: $RUNS" "Workspace(Third one): $WS3    Status: $RUNS" \
+        "Workspace(SCOM Workspace): scom    Status: $SAVED"
+    exits 0 control start scom; exits 0 control start LAD
     exits 0 admin $name -w "$WS" -s KEY -d "$DOMAIN"
     exits 0 admin $name -w "$WS2" -s KEY -d "$DOMAIN" -m Second
     listed "Primary Workspace: $WS    Status: $RUNS" "Workspace(Second): $WS2    Status: $RUNS" "Workspace(Third one): $WS3    Status: $RUNS" \
@@ -150,6 +165,7 @@ case_ 'each has its port, unit, queue, rotation, process' each_its_own
 case_ 'lines to each; to one by choice' to_each
 case_ 'one hub down delays nobody else' one_hub_down
 case_ 'started, stopped, restarted one by one' apart
+case_ 'all disabled and enabled again, LAD too' all_off_and_on
 case_ 'a broken one is counted, the others run' broken_one
 case_ 'another primary workspace, and back' another_primary
 case_ 'removed one by one, the rest untouched' removed_one_by_one

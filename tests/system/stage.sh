@@ -73,11 +73,12 @@ hub_make() {
 }
 
 # hub_start NAME [PREFIX COMMAND...]: serve in NAME's network, and nowhere else any more; the prefix (env, faketime) goes before the program.
+# HUB_LISTEN: another address than 127.0.0.1:443.
 hub_start() {
     local name=$1; shift
     hub_stop
     [ -n "$HUB_DATA" ] || hub_make
-    "$RIG/netexec" "$name" -- "$@" "$HUB_BINARY" hub serve --data "$HUB_DATA" --listen 127.0.0.1:443 --domain "$DOMAIN" >>"$WORK/hub.log" 2>&1 &
+    "$RIG/netexec" "$name" -- "$@" "$HUB_BINARY" hub serve --data "$HUB_DATA" --listen "${HUB_LISTEN:-127.0.0.1:443}" --domain "$DOMAIN" >>"$WORK/hub.log" 2>&1 &
     local pid=$! i
     echo "$pid" >"$WORK/hub.pid"
     for i in $(seq 1 100); do

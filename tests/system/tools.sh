@@ -10,6 +10,7 @@ row() {
     local code=$1 stream=$2 line=$3 tool=$4; shift 4
     case $tool in
         admin) exits "$code" admin $name "$@";;
+        identity) exits "$code" on $name "$OPT/bin/omsagent" identity "$@";;
         *) exits "$code" on $name "$OPT/bin/$tool" "$@";;
     esac
     case $stream in no) ;; *) said "$line" "$OUT.$stream";; esac
@@ -190,16 +191,62 @@ services() {
     row 1 err "^ERROR:  start_omsagent failed with result '1' on workspace $NOWS\.$" service_control start "$NOWS"
     row 0 no '' service_control stop "$NOWS"
 }
+# A fragment that somebody dropped: taken up by the same process; a mistake leaves the old configuration at work.
+reload_takes_fragments() {
+    local pid d=$ETC/$WS/conf/omsagent.d mark
+    pid=$(sh_ $name "cat $VAR/run/omsagent.pid")
+    sh_ $name "printf '<source>\n  type syslog\n  port 25299\n  bind 127.0.0.1\n  tag oms.syslog\n</source>\n' >$d/more.conf; chown omsagent:omiusers $d/more.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in 1 2 3 4 5 6 7 8 9; do ss -uln | grep -q 127.0.0.1:25299 && exit 0; sleep 0.5; done; tail -n 5 $VAR/log/omsagent.log; exit 1"
+    equal "$(sh_ $name "cat $VAR/run/omsagent.pid")" "$pid" 'pid after a reload'
+    mark="reload-$$-$RANDOM"
+    sh_ $name "logger -p auth.warning $mark"; arrives "$mark" 20
+    ! has_systemd || sh_ $name "systemctl is-active -q $(agent_unit) && [ \"\$(systemctl show -p MainPID --value $(agent_unit))\" = $pid ]"
+    sh_ $name "echo '<source' >$d/more.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in 1 2 3 4 5 6 7 8 9; do grep -q 'the configuration stays as it was' $VAR/log/omsagent.log && exit 0; sleep 0.5; done; exit 1"
+    sh_ $name "ss -uln | grep -q 127.0.0.1:25299 && rm $d/more.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in 1 2 3 4 5 6 7 8 9; do ss -uln | grep -q 127.0.0.1:25299 || exit 0; sleep 0.5; done; exit 1"
+    equal "$(sh_ $name "cat $VAR/run/omsagent.pid")" "$pid" 'pid after three reloads'
+}
+# The sandboxed agent and root each get a new certificate; files look as before, logs go on.
+certificate_renewed() {
+    local before looks mark c=$ETC/$WS/certs
+    before=$(sh_ $name "sha256sum <$c/oms.crt") looks=$(sh_ $name "stat -c '%n %a %U %G' $c/* $c")
+    row 0 out "^$WS: renewed, valid until " identity renew "$WS"
+    equal "$(sh_ $name "stat -c '%n %a %U %G' $c/* $c")" "$looks" 'the files in certs'
+    [ "$(sh_ $name "sha256sum <$c/oms.crt")" != "$before" ]
+    mark="renew-$$-$RANDOM"
+    sh_ $name "logger -p auth.warning $mark"; arrives "$mark" 20
+    before=$(sh_ $name "sha256sum <$c/oms.crt")
+    hub agents renew --data "$HUB_DATA" --workspace "$WS"
+    # The agent's own way, within its sandbox: a heartbeat each second.
+    sh_ $name "sed -i 's/run_interval 20m/run_interval 1s/' $ETC/$WS/conf/omsagent.d/heartbeat.conf"
+    row 0 no '' service_control reload "$WS"
+    sh_ $name "for i in \$(seq 1 60); do grep -q 'the client certificate was renewed' $VAR/log/omsagent.log && exit 0; sleep 0.5; done; tail -n 9 $VAR/log/omsagent.log; exit 1"
+    [ "$(sh_ $name "sha256sum <$c/oms.crt")" != "$before" ]
+    sh_ $name "sed -i 's/run_interval 1s/run_interval 20m/' $ETC/$WS/conf/omsagent.d/heartbeat.conf"
+    row 0 no '' service_control reload "$WS"
+    mark="renew-$$-$RANDOM"
+    sh_ $name "logger -p auth.warning $mark"; arrives "$mark" 20
+    equal "$(sh_ $name "stat -c '%n %a %U %G' $c/* $c")" "$looks" 'the files in certs'
+}
 one_name_for_all() {
     sh_ $name 'service omsagent stop'
+    has_systemd || exits 3 sh_ $name 'service omsagent status'
     listed "Primary Workspace: $WS    Status: $REGISTERED"
     sh_ $name 'service omsagent start'
+    has_systemd || exits 0 sh_ $name 'service omsagent status'
     listed "Primary Workspace: $WS    Status: $RUNS"
     local before; before=$(sh_ $name "cat $VAR/run/omsagent.pid")
     sh_ $name 'service omsagent restart'
     listed "Primary Workspace: $WS    Status: $RUNS"
     [ "$(sh_ $name "cat $VAR/run/omsagent.pid")" != "$before" ]
     sh_ $name "ps -ef | grep omsagent | grep -v grep | grep -q /opt/microsoft/omsagent"
+}
+sourced_for_functions() {
+    sh_ $name ". $OPT/bin/service_control functions; echo still here" | grep -x 'still here'
 }
 exposure() {
     local figure
@@ -226,6 +273,12 @@ key_from_credentials() {
     local mark="cred-$$-$RANDOM" rc=0
     sh_ $name "logger -p auth.warning $mark"
     arrives "$mark" 20 || rc=1
+    # The pair is found where it is: nothing is missed, nothing made anew.
+    sh_ $name "cat $ETC/$WS/conf/omsadmin.conf" >"$WORK/cred.before"
+    sh_ $name 'omsagent doctor --install' | no grep -E 'key-missing|certificate-missing' || rc=1
+    exits 0 admin $name -w "$WS" -s KEY -d "$DOMAIN"; said 'already onboarded'
+    sh_ $name "cat $ETC/$WS/conf/omsadmin.conf" | cmp - "$WORK/cred.before" || rc=1
+    sh_ $name "! ls $ETC/$WS/certs/oms.key 2>/dev/null" || rc=1
     sh_ $name "rm -r /run/systemd/system/$(agent_unit).d; mv /root/of-roots/* $ETC/$WS/certs/; chown omsagent:omiusers $ETC/$WS/certs/*; chmod 640 $ETC/$WS/certs/*; systemctl daemon-reload; systemctl restart $(agent_unit)"
     return $rc
 }
@@ -264,7 +317,9 @@ selection() {
     sh_ $name "$OPT/bin/service_control stop; logger -p local5.info '$a-away'; sleep 1; $OPT/bin/service_control start"
     arrives "$a-away" 60
     row 0 out '^local5\.info tcp$' configure_syslog.sh select "$WS"
-    row 0 no '' configure_syslog.sh select "$WS" local5.info
+    # Another choice of messages is no other way for them.
+    row 0 out "^Forwarding local5\.info tcp to workspace $WS$" configure_syslog.sh select "$WS" local5.info
+    row 0 out "^Forwarding local5\.info to workspace $WS$" configure_syslog.sh select "$WS" local5.info udp
     # It is remembered by an onboarding, too.
     row 0 no '' service_control stop
     row 0 no '' admin -w "$WS" -s KEY -d "$DOMAIN"
@@ -272,6 +327,71 @@ selection() {
     row 0 out '^Forwarding auth,.*\.warning to workspace' configure_syslog.sh select "$WS" default
     sh_ $name "logger -p auth.err '$a-again'"
     arrives "$a-again" 20
+}
+three_ways() {
+    local a="way-$$-$RANDOM" f conf=$ETC/$WS/conf/omsagent.d/syslog.conf before mine how rule
+    case $ROOT in
+        *syslog-ng*) f=/etc/syslog-ng/conf.d/95-omsagent.conf; rule='unix-dgram(';;
+        *) f=/etc/rsyslog.d/95-omsagent.conf; rule=':omuxsock:';;
+    esac
+    row 1 err 'is no transport' configure_syslog.sh transport quic "$WS"
+    row 1 err 'needs' configure_syslog.sh transport
+    row 1 err 'does not exist' configure_syslog.sh transport tcp 99999999-2222-3333-4444-555555555555
+    # Rules that somebody changed stay.
+    case $ROOT in
+        *syslog-ng*) ;;
+        *) sh_ $name "sed -i 's/^auth.warning/auth.info/' $f"; before=$(sh_ $name "sha256sum <$f")
+            row 1 err 'somebody changed the rules' configure_syslog.sh transport tcp "$WS"
+            equal "$(sh_ $name "sha256sum <$f")" "$before" "$f with somebody's rules"
+            sh_ $name "sed -i 's/^auth.info/auth.warning/' $f";;
+    esac
+    # Lines of others, in our file too, are theirs.
+    sh_ $name "echo '# of another product' >>$f"
+    before=$(sh_ $name "sha256sum <$f"); mine=$(sh_ $name "sha256sum <$conf")
+    for how in tcp unix; do
+        row 0 out "^Forwarding auth,.*\.warning $how to workspace $WS$" configure_syslog.sh transport $how "$WS" 25224
+        said '^Restarting service: ' "$OUT.out"
+        sh_ $name "grep -q '^# of another product$' $f; if command -v rsyslogd >/dev/null; then rsyslogd -N1; else syslog-ng -s; fi"
+        sh_ $name "logger -p auth.err '$a-$how'"; arrives "$a-$how" 30
+        sh_ $name "$OPT/bin/service_control stop; logger -p auth.err '$a-$how-away'; sleep 1; $OPT/bin/service_control start"
+        arrives "$a-$how-away" 60
+        row 0 out "\.warning $how$" configure_syslog.sh select "$WS"
+    done
+    sh_ $name "grep -qF '$rule' $f && test -S $VAR/$WS/run/syslog.sock && test \"\$(stat -c %a:%U:%G $VAR/$WS/run/syslog.sock)\" = 660:omsagent:omiusers"
+    # Remembered by an onboarding, which writes syslog.conf anew.
+    row 0 no '' service_control stop
+    row 0 no '' admin -w "$WS" -s KEY -d "$DOMAIN"
+    sh_ $name "grep -q '^  path $VAR/$WS/run/syslog.sock$' $conf; logger -p auth.err '$a-again'"
+    arrives "$a-again" 60
+    row 0 out "^Forwarding auth,.*\.warning to workspace $WS$" configure_syslog.sh transport udp "$WS"
+    equal "$(sh_ $name "sha256sum <$f")" "$before" "$f after all transports"
+    equal "$(sh_ $name "sha256sum <$conf")" "$mine" "$conf after all transports"
+    sh_ $name "sed -i '/^# of another product$/d' $f; no() { ! \"\$@\"; }; no test -e $VAR/$WS/run/syslog.sock"
+    sh_ $name "logger -p auth.err '$a-udp'"; arrives "$a-udp" 30
+}
+configuration_explained() {
+    exits 0 on $name "$OPT/bin/omsagent" config check -w "$WS"
+    said 'honoured' "$OUT"; said 'nothing to change$' "$OUT"
+    exits 0 on $name "$OPT/bin/omsagent" config show
+    said '^Input syslog ' "$OUT"; said '  udp  *127\.0\.0\.1:25224$' "$OUT"
+    # What the agent says at its start is what `check` says.
+    sh_ $name "printf '<source>\n  type sudo_tail\n  path /x\n</source>\n<match a.**>\n  type nosuch\n</match>\n' >$ETC/$WS/conf/omsagent.d/zz.conf; chmod 644 $ETC/$WS/conf/omsagent.d/zz.conf; $OPT/bin/service_control restart"
+    exits 1 on $name "$OPT/bin/omsagent" config check -q
+    said 'zz\.conf$' "$OUT"; said ' 1  <source> sudo_tail .* ignored: ' "$OUT"; said ' 5  <match a\.\*\*> nosuch .* unknown: ' "$OUT"
+    sh_ $name "grep -q 'zz.conf:1: a source of type .sudo_tail. is left out: ' $VAR/$WS/log/omsagent.log && grep -q 'zz.conf:5: an output of type .nosuch. is not known here' $VAR/$WS/log/omsagent.log"
+    # And an error is why it does not start.
+    sh_ $name "sed -i 's/^  port .*/  port none/' $ETC/$WS/conf/omsagent.d/syslog.conf"
+    exits 2 on $name "$OPT/bin/omsagent" config check --json
+    said '"result":"error"' "$OUT"; said 'port. is .none.: it must be a number' "$OUT"
+    no sh_ $name "$OPT/bin/service_control restart"
+    sh_ $name "sed -i 's/^  port .*/  port 25224/' $ETC/$WS/conf/omsagent.d/syslog.conf; rm $ETC/$WS/conf/omsagent.d/zz.conf; $OPT/bin/service_control restart"
+    # A copy, as somebody without rights.
+    sh_ $name "cp -r $ETC/$WS/conf /tmp/copy; chmod -R a+rX /tmp/copy; cd /tmp; su -s /bin/sh nobody -c '$OPT/bin/omsagent config convert copy >/tmp/new.conf 2>&1' && $OPT/bin/omsagent config check /tmp/new.conf; rm -r /tmp/copy /tmp/new.conf"
+    # Nothing of root's by an @include of the service account's.
+    sh_ $name "echo '@include /etc/shadow' >$ETC/$WS/conf/omsagent.d/zz.conf; chown omsagent:omiusers $ETC/$WS/conf/omsagent.d/zz.conf"
+    exits 2 on $name "$OPT/bin/omsagent" config check
+    said 'only root can read it' "$OUT"; unsaid ':[*!$]' "$OUT"
+    sh_ $name "rm $ETC/$WS/conf/omsagent.d/zz.conf"
 }
 said_when_double() {
     case $ROOT in *syslog-ng*) sh_ $name "printf 'destination d_mine { udp(\"127.0.0.1\" port(25224)); };\n' >/etc/syslog-ng/conf.d/50-mine.conf";; *) sh_ $name 'echo "local6.* @127.0.0.1:25224" >/etc/rsyslog.d/50-mine.conf';; esac
@@ -337,7 +457,10 @@ case_ '5, 7, 4, 8: identity stays' refused
 case_ '-U renews, -R rebuilds' renewed_and_rebuilt
 case_ '-o, -w scom, -w LAD' port_1270
 case_ 'service_control: verbs, texts, codes' services
+case_ 'reload: a fragment is taken up, a mistake is not, the process stays' reload_takes_fragments
+case_ 'the certificate renewed by hand and by the agent' certificate_renewed
 case_ 'omsagent.service stands for all' one_name_for_all
+case_ 'service_control functions: harmless to whoever sources it' sourced_for_functions
 if has_systemd; then
     case_ 'unit: exposure <= 2.0, notify, watchdog, limits' exposure
     case_ 'an agent that is stuck is started anew' stuck_is_restarted
@@ -345,6 +468,8 @@ if has_systemd; then
 fi
 case_ 'configure_syslog.sh: verbs, texts, codes' syslog_rows
 case_ 'facilities and severity by choice' selection
+case_ 'three ways to hand messages over' three_ways
+case_ 'the configuration explained' configuration_explained
 case_ 'rules of others that forward twice are named' said_when_double
 case_ 'a configuration that others broke is left alone' broken_by_others
 ! has_systemd || case_ '-X of two workspaces restarts the syslog daemon once' restarts_once

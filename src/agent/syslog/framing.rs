@@ -61,6 +61,27 @@ impl Framing {
         }
     }
 
+    /// What is held of an incomplete message, and what is left to skip: to the line's end (0), or
+    /// so many bytes.
+    pub fn into_parts(self) -> (Vec<u8>, Option<usize>) {
+        let skip = match self.skip {
+            Skip::Nothing => None,
+            Skip::ToLineFeed => Some(0),
+            Skip::Bytes(count) => Some(count),
+        };
+        (self.held, skip)
+    }
+
+    /// The other way round.
+    pub fn from_parts(held: Vec<u8>, skip: Option<usize>) -> Framing {
+        let skip = match skip {
+            None => Skip::Nothing,
+            Some(0) => Skip::ToLineFeed,
+            Some(count) => Skip::Bytes(count),
+        };
+        Framing { held, skip }
+    }
+
     fn skip<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
         match self.skip {
             Skip::Nothing => bytes,

@@ -61,7 +61,7 @@ fn the_end_of_a_long_file_begins_with_a_whole_line() {
     let end = |limit| read_end_no_follow(&path, limit).unwrap().unwrap();
     assert_eq!(end(8), "third\n");
     assert_eq!(end(100), "first\nsecond\nthird\n");
-    assert_eq!(end(19), "second\nthird\n");
+    assert_eq!(end(18), "second\nthird\n");
     let none = read_end_no_follow(&dir.path().join("none"), 5).unwrap();
     assert!(none.is_none());
     let link = dir.path().join("link");

@@ -4,6 +4,7 @@ mod proxy;
 mod words;
 mod work;
 
+use crate::cli::copies;
 use crate::cli::report::Console;
 use crate::host::Host;
 use crate::host::layout::Layout;
@@ -12,10 +13,12 @@ use crate::{err, out};
 use std::ffi::OsString;
 use words::Early;
 
+pub use words::GRAMMAR;
 pub use work::onboard_from_file;
 
 /// Runs omsadmin.sh with the words after its name.
 pub fn run(typed: &[OsString]) -> u8 {
+    copies::begin();
     if !may_run() {
         out!("error\tThis script must be run as root or as the omsagent user.");
         return 1;
@@ -38,7 +41,7 @@ pub fn run(typed: &[OsString]) -> u8 {
         return 2;
     }
     if !parsed.only_looks() && !nix::unistd::geteuid().is_root() {
-        err!(
+        out!(
             "error\tOnly root can change workspaces: user omsagent may list them (-l) and ask for the port (-o)"
         );
         return 1;
@@ -47,7 +50,7 @@ pub fn run(typed: &[OsString]) -> u8 {
         return work::perform(&host, parsed);
     }
     match recovery::enter(&host, Purpose::Change, &mut Console) {
-        Ok(_lock) => onboard_from_file(&host, parsed.ca_file),
+        Ok(_lock) => onboard_from_file(&host, parsed.ca_file, parsed.verbose),
         Err(e) => {
             err!("error\t{e:#}");
             30

@@ -6,7 +6,8 @@ use crate::base::secret::Secret;
 use crate::cli::bundle::interactive::{self, AtTerminal, Person};
 use crate::host::Host;
 use crate::settings::proxy;
-use crate::{err, out, workspace};
+use crate::workspace::{self, exchange};
+use crate::{err, out};
 
 /// The line that `-p` and `-u` stand for; `None` without `-p`. A password is asked for at the
 /// terminal.
@@ -38,18 +39,24 @@ fn shown(user: &str) -> String {
     user.chars().filter(|c| !c.is_control()).take(256).collect()
 }
 
-/// `user:password@host:port`, behind the scheme when there is one.
+/// `user:password@host:port`, behind the scheme when there is one. Signs that would mean something
+/// else there are written as their codes.
 fn with_password(line: &Secret, user: &str, password: &Secret) -> Secret {
     let (scheme, rest) = match line.expose().split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), line.expose()),
     };
-    Secret::new(format!("{scheme}{user}:{}@{rest}", password.expose()))
+    let password = proxy::escape(password.expose());
+    Secret::new(format!(
+        "{scheme}{}:{}@{rest}",
+        *proxy::escape(user),
+        *password
+    ))
 }
 
 /// Writes proxy.conf; exit code 4 when the line is none.
 pub fn save(host: &Host, line: &Secret) -> u8 {
-    let parsed = proxy::parse(line.expose()).map_err(anyhow::Error::from);
+    let parsed = exchange::check_proxy(line).map_err(anyhow::Error::from);
     let saved = parsed.and_then(|_| {
         let owner = workspace::onboarding::service_owner(host)?;
         let look = files::Look::owned(0o600, owner);
@@ -81,6 +88,9 @@ mod tests {
         assert_eq!(made("proxy:3128"), "me:p:w@proxy:3128");
         assert_eq!(made("http://proxy:3128"), "http://me:p:w@proxy:3128");
         assert!(proxy::parse(&made("proxy:3128")).is_ok());
+        let line = Secret::new("proxy:3128");
+        let made = with_password(&line, "me", &Secret::new("p@ss %41"));
+        assert_eq!(made.expose(), "me:p%40ss%20%2541@proxy:3128");
     }
 
     #[test]

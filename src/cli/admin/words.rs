@@ -3,6 +3,7 @@
 
 use crate::base::secret::{Secret, shown_word};
 use crate::cli::bundle::args::read_key;
+use crate::cli::grammar::{Grammar, Section};
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -195,30 +196,80 @@ fn key_from_file(path: &Path) -> Result<Secret, Early> {
     key_from(&mut file, &from)
 }
 
+/// Its command line as a table (bundle.md 1.6).
+pub const GRAMMAR: Grammar = Grammar {
+    name: "omsadmin.sh",
+    about: "Onboard, list and remove workspaces",
+    synopsis: &[
+        "omsadmin.sh -w ID -s KEY [-d DOMAIN] [-p PROXY] [-u USER] [-a RESOURCE] [-m MARKER] [-v]",
+        "omsadmin.sh [-v]",
+        "omsadmin.sh -l | -x ID | -X | -p PROXY [-u USER] | -U | -R | -o | -h",
+    ],
+    sections: &[
+        Section {
+            title: "Onboarding (without any option, /etc/omsagent-onboard.conf is used and then removed)",
+            rows: &[
+                (
+                    "-w ID",
+                    "Workspace id; `scom` for Operations Manager, `LAD` for the diagnostics extension",
+                ),
+                (
+                    "-s KEY",
+                    "Shared key of the workspace; `-` reads it from standard input",
+                ),
+                (
+                    "--shared-key-file FILE",
+                    "Read the shared key from a file, so that `ps` does not show it; the environment variable OMSAGENT_SHARED_KEY serves as well",
+                ),
+                (
+                    "-d DOMAIN",
+                    "Top level domain of the service (default opinsights.azure.com)",
+                ),
+                ("-p PROXY", "Proxy: [http[s]://][user:password@]host:port"),
+                ("-u USER", "The proxy's user; its password is asked for"),
+                ("-a RESOURCE", "Azure resource id of this host"),
+                (
+                    "-m MARKER",
+                    "Make it a secondary workspace; without, it becomes the primary one",
+                ),
+                (
+                    "--ca-file FILE",
+                    "Trust the CA certificates in this PEM file beside the system's (environment variable OMSAGENT_CA_FILE)",
+                ),
+                ("-v", "Say more"),
+            ],
+        },
+        Section {
+            title: "Workspaces that are there",
+            rows: &[
+                ("-l", "List them"),
+                ("-x ID", "Remove one"),
+                ("-X", "Remove all"),
+            ],
+        },
+        Section {
+            title: "Other work",
+            rows: &[
+                (
+                    "-p PROXY [-u USER]",
+                    "Save a proxy for all workspaces; with -u its password is asked for",
+                ),
+                ("-U", "Renew the shipped settings"),
+                ("-R", "Put folders right"),
+                ("-o", "Does OMI listen on 1270? Exit status 0: yes, 1: no"),
+                ("-h, --help", "Show this text"),
+            ],
+        },
+    ],
+};
+
 /// What `-h` prints.
-pub fn usage() -> &'static str {
-    "Maintenance tool for omsagent.
-
-Onboarding:
-  omsadmin.sh -w <workspace id> -s <workspace key> [-d <top level domain>]
-              [-p <proxy>] [-u <proxy user>] [-a <Azure resource id>] [-m <marker>] [-v]
-  -s - reads the key from standard input; --shared-key-file FILE from a file;
-  the environment variable OMSAGENT_SHARED_KEY works too
-  --ca-file FILE trusts the CA certificates in FILE beside the system's
-  -m makes it a secondary workspace; without, it becomes the primary one
-  Without any option, /etc/omsagent-onboard.conf is used and then removed
-  omsadmin.sh -w scom         for Operations Manager
-  omsadmin.sh -w LAD          for the diagnostics extension
-
-List workspaces:               omsadmin.sh -l
-Remove a workspace:            omsadmin.sh -x <workspace id>
-Remove all workspaces:         omsadmin.sh -X
-Save a proxy for all:          omsadmin.sh -p [http://][user:password@]host:port
-  and ask for its password:    omsadmin.sh -p [http://]host:port -u <proxy user>
-Renew the shipped settings:    omsadmin.sh -U
-Put folders right:             omsadmin.sh -R
-Does OMI listen on 1270?       omsadmin.sh -o     exit status 0: yes, 1: no
-Show this text:                omsadmin.sh -h"
+pub fn usage() -> String {
+    format!(
+        "Maintenance tool for omsagent.\n\n{}\n\n{}",
+        GRAMMAR.usage(),
+        GRAMMAR.table()
+    )
 }
 
 #[cfg(test)]
@@ -283,6 +334,23 @@ mod tests {
             &["-u", "x"],
         ] {
             assert!(!parsed(change).unwrap().only_looks(), "{change:?}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_in_the_table_and_none_besides() {
+        use crate::cli::grammar::Words as Row;
+        let rows = GRAMMAR.rows().flat_map(|(row, _)| Row::of(row).spellings);
+        let shown: Vec<&str> = rows.collect();
+        let letters = ('a'..='z')
+            .chain('A'..='Z')
+            .map(|letter| format!("-{letter}"));
+        let long = ["--ca-file", "--shared-key-file", "--help", "--list"];
+        for word in letters.chain(long.map(str::to_owned)) {
+            let words = [&word, "/dev/null"].map(OsString::from);
+            let read = parse(&words);
+            let illegal = matches!(&read, Err(Early::Refused(0, t)) if t.starts_with("Illegal"));
+            assert_eq!(illegal, !shown.contains(&word.as_str()), "{word}");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::base::ids::WorkspaceName;
 use crate::base::secret::{Secret, shown_word};
 use crate::cli::bundle::args::OnboardingArgs;
 use crate::cli::bundle::settle_onboarding;
+use crate::cli::copies;
 use crate::cli::report::Console;
 use crate::cli::signals;
 use crate::cli::syslog::warn_of_doubles;
@@ -66,11 +67,11 @@ pub fn perform(host: &Host, words: Words) -> u8 {
         (list, Box::new(|| tell(host))),
         (
             update,
-            Box::new(|| run_plan(host, "renew settings (-U)", refresh::update)),
+            Box::new(|| run_parts(host, "renew settings (-U)", refresh::update)),
         ),
         (
             rebuild,
-            Box::new(|| run_plan(host, "put folders right (-R)", refresh::rebuild)),
+            Box::new(|| run_parts(host, "put folders right (-R)", refresh::rebuild)),
         ),
         (
             remove.is_some(),
@@ -139,19 +140,10 @@ fn onboard_as_typed(host: &Host, words: Words, proxy: Option<Secret>) -> u8 {
         }
         _ => {}
     }
-    let verbose = words.verbose;
     let (Some(id), Some(key)) = (words.id, words.key) else {
         out!("error\tMissing Workspace ID or Shared Key information for onboarding");
         return 3;
     };
-    if words.verbose {
-        out!("Workspace ID:  {id}");
-        out!("Shared key:    {}", key.masked());
-        out!(
-            "Domain:        {}",
-            words.domain.as_deref().unwrap_or(DEFAULT_TLD)
-        );
-    }
     let args = OnboardingArgs {
         id,
         key,
@@ -161,26 +153,38 @@ fn onboard_as_typed(host: &Host, words: Words, proxy: Option<Secret>) -> u8 {
         marker: words.marker,
         ca_file: words.ca_file,
     };
+    match settle(args, words.verbose) {
+        Ok(request) => locked(host, |host| onboard(host, request)),
+        Err(code) => code,
+    }
+}
+
+/// What was given, checked; with `-v` it is shown, the key masked (bundle.md 6.3).
+fn settle(args: OnboardingArgs, verbose: bool) -> std::result::Result<OnboardingRequest, u8> {
+    if verbose {
+        out!("Workspace ID:  {}", shown_word(&args.id));
+        out!("Shared key:    {}", args.key.masked());
+        let domain = args.domain.as_deref().unwrap_or(DEFAULT_TLD);
+        out!("Domain:        {}", shown_word(domain));
+    }
     match settle_onboarding(args) {
-        Ok(mut request) => {
-            request.verbose = verbose;
-            locked(host, |host| onboard(host, request))
-        }
+        Ok(request) => Ok(OnboardingRequest { verbose, ..request }),
         Err((code, text)) => {
-            err!("{text}");
-            code
+            out!("{text}");
+            Err(code)
         }
     }
 }
 
 /// Onboards with what /etc/omsagent-onboard.conf says; the file goes when that succeeded
 /// (bundle.md 3). The caller holds the host's lock. `ca_file` counts when the file names none.
-pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>) -> u8 {
+pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>, verbose: bool) -> u8 {
+    copies::begin();
     let path = host.layout.onboarding_file();
     out!("Reading onboarding params from: {}", path.display());
     // It decides to whom this host talks, and is read by root.
     if nix::unistd::geteuid().is_root() && path.exists() && !files::only_root_can_change(&path) {
-        err!(
+        out!(
             "error\tonboarding file `{0}` is not trusted: not only root can change it; check it, then: chown root:root {0}; chmod 600 {0}",
             path.display()
         );
@@ -189,18 +193,18 @@ pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>) -> u8 {
     let file = match OnboardingFile::load(&path) {
         Ok(Some(file)) => file,
         Ok(None) => {
-            err!("error\tonboarding file `{}` does not exist", path.display());
+            out!("error\tonboarding file `{}` does not exist", path.display());
             return 2;
         }
         Err(e) => {
-            err!("error\t{e:#}");
+            out!("error\t{e:#}");
             return 2;
         }
     };
     for text in &file.warnings {
-        err!("warning\t{text}");
+        out!("warning\t{text}");
     }
-    let code = onboard_what_it_says(host, file, ca_file);
+    let code = onboard_what_it_says(host, file, ca_file, verbose);
     if code == 0
         && let Err(e) = files::remove(&path)
     {
@@ -209,7 +213,12 @@ pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>) -> u8 {
     code
 }
 
-fn onboard_what_it_says(host: &Host, file: OnboardingFile, ca_file: Option<PathBuf>) -> u8 {
+fn onboard_what_it_says(
+    host: &Host,
+    file: OnboardingFile,
+    ca_file: Option<PathBuf>,
+    verbose: bool,
+) -> u8 {
     match file.workspace_id.as_deref() {
         Some("scom") => return onboard_scom(host),
         Some("LAD") => return onboard_lad(host, file.url_tld, file.azure_resource_id),
@@ -228,12 +237,9 @@ fn onboard_what_it_says(host: &Host, file: OnboardingFile, ca_file: Option<PathB
         marker: file.multi_homing_marker,
         ca_file: file.ca_file.or(ca_file),
     };
-    match settle_onboarding(args) {
+    match settle(args, verbose) {
         Ok(request) => onboard(host, request),
-        Err((code, text)) => {
-            err!("{text}");
-            code
-        }
+        Err(code) => code,
     }
 }
 
@@ -290,17 +296,22 @@ fn onboard_lad(host: &Host, domain: Option<String>, azure_resource: Option<Strin
     }
 }
 
-fn run_plan(
+/// Each part as a plan of its own; the code of the last one that failed (bundle.md 6.8).
+fn run_parts(
     host: &Host,
     what: &str,
-    make: fn(&Host, &mut dyn crate::plan::Report) -> Result<Plan>,
+    make: fn(&Host, &mut dyn crate::plan::Report) -> Result<refresh::Parts>,
 ) -> u8 {
+    let failed = |e: anyhow::Error| {
+        out!("error\t{e:#}");
+        30
+    };
     locked(host, |host| match make(host, &mut Console) {
-        Ok(plan) => finish_plan(host, what, plan),
-        Err(e) => {
-            out!("error\t{e:#}");
-            30
-        }
+        Ok(parts) => parts.into_iter().fold(0, |code, part| {
+            let done = part.map_or_else(failed, |plan| finish_plan(host, what, plan));
+            if done == 0 { code } else { done }
+        }),
+        Err(e) => failed(e),
     })
 }
 
@@ -327,7 +338,11 @@ fn finish_plan(host: &Host, what: &str, plan: Plan) -> u8 {
 /// `-x`: only what is a workspace, and of which anything is left, is removed. Another word is
 /// told, and no error (bundle.md 6.5).
 fn remove_one(host: &Host, typed: &str) -> u8 {
-    match typed.parse::<WorkspaceName>() {
+    let name = typed.parse::<WorkspaceName>().map(|name| match name.id() {
+        Some(id) => workspace::as_spelled(&host.layout, id).into(),
+        None => name,
+    });
+    match name {
         Ok(name) if removal::traces(&host.layout).contains(&name) => {
             locked(host, |host| remove_these(host, &[name]))
         }

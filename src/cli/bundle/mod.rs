@@ -14,8 +14,10 @@ mod removal;
 mod runner;
 mod session;
 
+use crate::base::ids::NotAGuid;
 use crate::bundle::{Bundle, BundleError, RUNNER_NAME, Trust, signature};
 use crate::cli::admin;
+use crate::cli::copies;
 use crate::cli::report::{self, Console};
 use crate::cli::signals;
 use crate::cli::verify;
@@ -31,7 +33,8 @@ use crate::install::recovery::{self, Purpose};
 use crate::install::release;
 use crate::plan::keep::same;
 use crate::plan::{Report, lock};
-use crate::workspace::{OnboardingRequest, exchange};
+use crate::workspace::OnboardingRequest;
+use crate::workspace::exchange::{self, OnboardError};
 use crate::{err, out};
 use args::{Mode, OnboardingArgs, Request};
 use image::Place;
@@ -189,6 +192,9 @@ fn work(
             return End::new(code);
         }
     };
+    if settled.is_some() {
+        copies::begin();
+    }
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
         Mode::Remove | Mode::Purge => removal::take_away(host, &request, runner, session),
@@ -266,15 +272,13 @@ fn scratch(place: &mut Option<Place>, runner: &RunnerFolder) -> Result<PathBuf, 
 
 /// Words to types; exit code 3 of protocol.md 1.9 before anything is changed.
 pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8, String)> {
-    let id = args.id.parse().map_err(|e| {
-        let text = format!("error\tThe Workspace ID is not valid: {e}");
-        (3, text)
-    })?;
+    let refused = |e: OnboardError| (e.exit_code(), format!("error\t{e}"));
+    let id = args.id.parse();
+    let id = id.map_err(|e: NotAGuid| refused(OnboardError::BadId(e.to_string())))?;
     // The very check that the exchange makes, before anything is changed.
-    exchange::check_key(&args.key).map_err(|e| (e.exit_code(), format!("error\t{e}")))?;
+    exchange::check_key(&args.key).map_err(refused)?;
     if let Some(line) = &args.proxy {
-        crate::settings::proxy::parse(line.expose())
-            .map_err(|e| (4, format!("error\tThe proxy setting is not valid: {e}")))?;
+        exchange::check_proxy(line).map_err(refused)?;
     }
     let ca_file = match args.ca_file {
         None => None,
@@ -413,7 +417,7 @@ fn put_in_place(
     let code = match deploy::deploy(host, bundle.clone(), scratch, order, &mut Console) {
         // The package's own script leaves it to us, so that its failure has an exit code.
         Ok(_) if !onboards && host.is_live() && host.layout.onboarding_file().exists() => {
-            let code = admin::onboard_from_file(host, None);
+            let code = admin::onboard_from_file(host, None, false);
             if code != 0 {
                 err!("{}", not_onboarded());
             }

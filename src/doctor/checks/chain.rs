@@ -6,7 +6,7 @@ use crate::agent::figures::{MARK_IDENT, Mark, OutputFigures, Snapshot, new_mark}
 use crate::doctor::asking;
 use crate::doctor::finding::Finding;
 use crate::doctor::patient::{Patient, Ward};
-use crate::workspace::port;
+use crate::workspace::{forwarding, port};
 use jiff::Timestamp;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -25,9 +25,14 @@ pub fn follow_a_message(patient: &Patient, found: &mut Vec<Finding>) {
         return;
     }
     // Those that cannot get it have another finding.
+    let gets_some = |w: &&Ward| {
+        let chosen = forwarding::selection(&host.layout, &w.id);
+        !chosen.is_ok_and(|selection| selection.is_none())
+    };
     let wards: Vec<&Ward> = patient
         .onboarded()
         .filter(|w| w.figures.is_ok() && port::configured(&host.layout, &w.id).is_some())
+        .filter(gets_some)
         .collect();
     if wards.is_empty() {
         return;

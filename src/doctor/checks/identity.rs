@@ -7,11 +7,17 @@ use crate::doctor::patient::{Patient, Ward};
 use crate::settings::omsadmin::{self, OmsAdmin};
 use crate::wire::certificate::Facts;
 use crate::wire::identity::{ClientIdentity, PEM_LIMIT};
+use crate::wire::metadata::MachineIds;
+use crate::wire::renewal::Stage;
+use crate::workspace::{self, identity};
 use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
+use std::time::Duration;
 
 /// Less than this left is worth a word.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// A renewal takes seconds.
+const UNSETTLED: Duration = Duration::from_secs(600);
 const AGAIN: &str = "onboard again: omsadmin.sh -w ID -s KEY";
 
 /// Certificate and key: there, of one pair, of this workspace, valid now.
@@ -22,15 +28,19 @@ pub fn pair(patient: &Patient, found: &mut Vec<Finding>) {
 }
 
 fn pair_of(patient: &Patient, ward: &Ward, now: Timestamp, found: &mut Vec<Finding>) {
-    let paths = patient.host.layout.workspace(&ward.id);
+    let pair = workspace::pair(&patient.host.layout, &ward.id);
     let mut say = |id, what: String, seen: String| {
-        found.push(Finding::new(id, what).seen(seen).of(&ward.id).mend(AGAIN));
+        let mend = match id {
+            "certificate-expires" => format!("omsagent identity renew {}", ward.id),
+            _ => AGAIN.to_owned(),
+        };
+        found.push(Finding::new(id, what).seen(seen).of(&ward.id).mend(mend));
     };
-    let cert = read(&paths.cert());
-    let key = read(&paths.key());
+    let cert = read(&pair.cert);
+    let key = read(&pair.key);
     for (id, path, text) in [
-        ("certificate-missing", paths.cert(), &cert),
-        ("key-missing", paths.key(), &key),
+        ("certificate-missing", &pair.cert, &cert),
+        ("key-missing", &pair.key, &key),
     ] {
         if matches!(text, Ok(None)) {
             let what = format!("{} is missing or empty", path.display());
@@ -44,7 +54,7 @@ fn pair_of(patient: &Patient, ward: &Ward, now: Timestamp, found: &mut Vec<Findi
     let (cert_pem, key_pem) = match (cert, key) {
         (Ok(Some(cert)), Ok(Some(key))) => (cert, key),
         (Err(why), _) | (_, Err(why)) => {
-            let what = format!("the key pair in {} cannot be read", paths.certs().display());
+            let what = format!("the key pair of {} cannot be read", pair.cert.display());
             return say("certificate-unreadable", what, why);
         }
         _ => return,
@@ -57,11 +67,11 @@ fn pair_of(patient: &Patient, ward: &Ward, now: Timestamp, found: &mut Vec<Findi
     let facts = match facts {
         Ok(facts) => facts,
         Err(why) => {
-            let what = format!("{} is no certificate", paths.cert().display());
+            let what = format!("{} is no certificate", pair.cert.display());
             return say("certificate-unreadable", what, format!("{why:#}"));
         }
     };
-    let path = paths.cert().display().to_string();
+    let path = pair.cert.display().to_string();
     if facts.not_after < now {
         let what = format!("the certificate {path} has expired");
         say(
@@ -100,7 +110,7 @@ fn pair_of(patient: &Patient, ward: &Ward, now: Timestamp, found: &mut Vec<Findi
     match identity.fits() {
         Ok(true) => {}
         Ok(false) => {
-            let what = format!("{} is not the key of {path}", paths.key().display());
+            let what = format!("{} is not the key of {path}", pair.key.display());
             say(
                 "certificate-mismatch",
                 what,
@@ -108,9 +118,41 @@ fn pair_of(patient: &Patient, ward: &Ward, now: Timestamp, found: &mut Vec<Findi
             );
         }
         Err(why) => {
-            let what = format!("{} is no usable key", paths.key().display());
+            let what = format!("{} is no usable key", pair.key.display());
             say("certificate-unreadable", what, format!("{why:#}"));
         }
+    }
+}
+
+/// A renewal that does not come to its end.
+pub fn renewal(patient: &Patient, found: &mut Vec<Finding>) {
+    for ward in patient.onboarded() {
+        let certs = patient.host.layout.workspace(&ward.id).certs();
+        let problem = ward.figures.as_ref().ok();
+        let problem = problem.and_then(|f| f.renewal_problem.clone());
+        let begun = [Stage::Offered, Stage::Known]
+            .iter()
+            .filter_map(|stage| std::fs::symlink_metadata(stage.path(&certs)).ok())
+            .filter_map(|meta| meta.modified().ok()?.elapsed().ok())
+            .find(|age| *age > UNSETTLED);
+        let seen = match (problem, begun) {
+            (Some(problem), _) => problem,
+            (None, Some(age)) => format!(
+                "a new one was made {} minutes ago and is not confirmed",
+                age.as_secs() / 60
+            ),
+            (None, None) => continue,
+        };
+        let what = "the client certificate should be renewed and is not";
+        found.push(
+            Finding::new("certificate-renewal", what)
+                .seen(seen)
+                .of(&ward.id)
+                .mend(format!(
+                    "the agent tries again; at once: omsagent identity renew {}",
+                    ward.id
+                )),
+        );
     }
 }
 
@@ -124,24 +166,32 @@ fn read(path: &Path) -> Result<Option<Secret>, String> {
 
 /// omsadmin.conf as the agent needs it.
 pub fn settings(patient: &Patient, found: &mut Vec<Finding>) {
+    let machine = MachineIds::read(&patient.host.layout);
     for ward in patient.onboarded() {
         let path = patient.host.layout.workspace(&ward.id).omsadmin_conf();
-        let seen = match files::read_text_no_follow(&path, omsadmin::LIMIT) {
-            Err(why) => Some(format!("{why:#}")),
-            Ok(None) => Some("it is missing".to_owned()),
-            Ok(Some(text)) => lacks(&OmsAdmin::parse(&text), ward),
+        let saved = match files::read_text_no_follow(&path, omsadmin::LIMIT) {
+            Err(why) => Err(format!("{why:#}")),
+            Ok(None) => Err("it is missing".to_owned()),
+            Ok(Some(text)) => {
+                let saved = OmsAdmin::parse(&text);
+                lacks(&saved, ward).map_or(Ok(saved), Err)
+            }
         };
-        if let Some(seen) = seen {
-            found.push(
-                Finding::new(
-                    "settings-broken",
-                    format!("{} cannot be used", path.display()),
-                )
-                .seen(seen)
-                .of(&ward.id)
-                .mend(AGAIN),
-            );
-        }
+        let (id, what, seen) = match saved {
+            Err(seen) => (
+                "settings-broken",
+                format!("{} cannot be used", path.display()),
+                seen,
+            ),
+            Ok(saved) if identity::is_copy(&saved, &machine) => (
+                "host-copied",
+                "this host is a copy of the one that was onboarded".to_owned(),
+                "two hosts speak with one identity: the hardware id in omsadmin.conf is another machine's"
+                    .to_owned(),
+            ),
+            Ok(_) => continue,
+        };
+        found.push(Finding::new(id, what).seen(seen).of(&ward.id).mend(AGAIN));
     }
 }
 

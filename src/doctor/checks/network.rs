@@ -15,10 +15,11 @@ use crate::wire::http::{Cause, Client, HttpError, Options};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::topology::Telemetry;
 use crate::wire::upload::user_agent;
+use crate::workspace;
 use crate::workspace::exchange::{HeartbeatError, HeartbeatRequest, heartbeat};
 use jiff::Zoned;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -188,12 +189,13 @@ fn introduce(patient: &Patient, ward: &Ward, admin: OmsAdmin, way: &Way) -> Opti
     let layout = patient.host.layout.clone();
     let guid = admin.guid()?;
     // As root, in a folder of the service account: no link may lead elsewhere.
-    let paths = layout.workspace(&ward.id);
-    let plain = |p: PathBuf| std::fs::symlink_metadata(p).is_ok_and(|m| m.is_file());
-    if !plain(paths.cert()) || !plain(paths.key()) || admin.url_tld.is_empty() {
+    let pair = workspace::pair(&layout, &ward.id);
+    let plain = |p: &Path| std::fs::symlink_metadata(p).is_ok_and(|m| m.is_file());
+    let folder = pair.cert.parent().filter(|dir| pair.key.starts_with(dir))?;
+    if !plain(&pair.cert) || !plain(&pair.key) || admin.url_tld.is_empty() {
         return None;
     }
-    let identity = ClientIdentity::load(&paths.certs()).ok()??;
+    let identity = ClientIdentity::load(folder).ok()??;
     if !identity.fits().unwrap_or(false) {
         return None;
     }
@@ -258,6 +260,11 @@ fn of_error(error: &HttpError, host: &str, way: &Way) -> Finding {
             format!("the proxy {proxy} cannot be reached"),
             "start it, or set another: omsadmin.sh -p [user:password@]host:port",
         ),
+        Cause::ProxyTls => (
+            "proxy-tls",
+            format!("no TLS with the proxy {proxy}"),
+            "its authority goes to ca.pem (omsadmin.sh --ca-file); or write it with http://: omsadmin.sh -p",
+        ),
         Cause::ProxyAuth => (
             "proxy-auth",
             format!("the proxy {proxy} wants other credentials"),
@@ -298,12 +305,12 @@ fn of_error(error: &HttpError, host: &str, way: &Way) -> Finding {
             format!("the certificate of {host} is not valid now"),
             "correct the clock of this host, or have the certificate renewed",
         ),
-        Cause::Tls if is_old(&error.detail) => (
+        Cause::TlsOld => (
             "tls-old",
             format!("{host} does not speak TLS 1.2"),
             "TLS 1.2 or newer must be let through, and spoken by whatever inspects",
         ),
-        Cause::Tls => (
+        Cause::Tls | Cause::NotTls => (
             "tls-failed",
             format!("TLS with {host} fails"),
             "what answers there may not be the service: check DNS, proxy and firewalls",
@@ -320,16 +327,6 @@ fn of_error(error: &HttpError, host: &str, way: &Way) -> Finding {
         ),
     };
     Finding::new(id, what).seen(error.to_string()).mend(mend)
-}
-
-fn is_old(detail: &str) -> bool {
-    [
-        "ProtocolVersion",
-        "peer is incompatible",
-        "PeerIncompatible",
-    ]
-    .iter()
-    .any(|sign| detail.contains(sign))
 }
 
 /// By the kernel's tables, for either family.
@@ -364,11 +361,5 @@ mod tests {
         let quick: Job = Box::new(|| vec![Finding::new("dns-fails", "a")]);
         let found = all_at_once(vec![("one".into(), quick)]);
         assert_eq!(found[0].id, "dns-fails");
-    }
-
-    #[test]
-    fn old_tls_is_known_by_its_alert() {
-        assert!(is_old("`a` refuses the TLS connection (ProtocolVersion)"));
-        assert!(!is_old("`a` refuses the TLS connection (HandshakeFailure)"));
     }
 }

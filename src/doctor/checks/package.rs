@@ -71,6 +71,16 @@ pub fn changed_files(patient: &Patient, found: &mut Vec<Finding>) {
     }
 }
 
+/// What the agent does not need.
+const PAPERS: [&str; 6] = [
+    "/usr/share/bash-completion/",
+    "/usr/share/doc/",
+    "/usr/share/fish/",
+    "/usr/share/lintian/",
+    "/usr/share/man/",
+    "/usr/share/zsh/",
+];
+
 #[derive(Debug, PartialEq, Eq)]
 enum Change {
     Gone,
@@ -85,7 +95,9 @@ fn changed(line: &str) -> Option<(&str, Change)> {
     let head = &line[..at];
     let is_config = head.split_whitespace().nth(1) == Some("c");
     if head.starts_with("missing") {
-        return Some((path, Change::Gone));
+        // Small systems tell dpkg and rpm to leave documentation out.
+        let paper = PAPERS.iter().any(|folder| path.starts_with(folder));
+        return (!paper).then_some((path, Change::Gone));
     }
     let flags = head.split_whitespace().next()?;
     let content = flags.contains('5') || flags.contains('S') || flags.contains('L');
@@ -124,6 +136,7 @@ mod tests {
             ),
             ("S.5....T.    /opt/x", Some(("/opt/x", Change::Content))),
             (".......T.    /opt/x", None),
+            ("missing     /usr/share/man/man1/omsagent.1.gz", None),
             ("rpm: no such thing", None),
         ] {
             assert_eq!(changed(line), wanted, "{line}");

@@ -44,7 +44,7 @@ pub fn unit(patient: &Patient, found: &mut Vec<Finding>) {
             );
             continue;
         };
-        if text.is_some_and(|t| t != unit::text(&ward.id)) {
+        if text.is_some_and(|t| t != unit::text_on(&patient.host.layout, &ward.id)) {
             let what = format!("{} is not as this version writes it", path.display());
             say(
                 "unit-changed",

@@ -171,3 +171,36 @@ fn answers_have_a_date_and_a_length() {
     let head = String::from_utf8(Response::text(200, "ok\n").to_bytes(false, true)).unwrap();
     assert!(head.contains("\r\nContent-Length: 3\r\n") && head.ends_with("\r\n\r\n"));
 }
+
+#[test]
+fn agents_say_their_version() {
+    let version = |headers: &str| {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        let head = Head::parse(text.as_bytes()).unwrap();
+        head.client_version().unwrap_or("-").to_owned()
+    };
+    assert_eq!(
+        version("User-Agent: LinuxMonitoringAgent/2.0.0-1\r\n"),
+        "2.0.0-1"
+    );
+    assert_eq!(version("user-agent: LinuxMonitoringAgent/2.0 x\r\n"), "2.0");
+    let both = "x-ms-client-version: 3\r\nUser-Agent: LinuxMonitoringAgent/2\r\n";
+    assert_eq!(version(both), "3");
+    let long = "x".repeat(VERSION_LIMIT + 1);
+    for none in [
+        "",
+        "User-Agent: curl/8\r\n",
+        "User-Agent: LinuxMonitoringAgent/\r\n",
+        "User-Agent: LinuxMonitoringAgent/\u{e9}\r\n",
+        "x-ms-client-version: \r\n",
+        "x-ms-client-version: a b\r\n",
+        &format!("x-ms-client-version: {long}\r\n"),
+    ] {
+        assert_eq!(version(none), "-", "{none}");
+    }
+    let longest = &long[1..];
+    assert_eq!(
+        version(&format!("x-ms-client-version: {longest}\r\n")),
+        longest
+    );
+}

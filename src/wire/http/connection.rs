@@ -2,19 +2,17 @@
 //! deadline and each failure with its cause.
 
 use super::message::{self, Answer, Failure, Request};
-use super::{Cause, HttpError, Options, Proxy};
+use super::socket::{Role, Timed, dial, reason, seconds};
+use super::{Cause, HttpError, Learned, Options, tunnel};
 use crate::wire::tls;
-use base64::Engine;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use zeroize::Zeroizing;
 
-/// Most addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 8;
+/// More than a look at what has come already takes.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// The slowest line, in bytes a second, on which a request is sent to its end.
 const SLOWEST_LINE: u64 = 4096;
@@ -35,7 +33,7 @@ impl Target {
         }
     }
 
-    fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         format!("{}:{}", self.bracketed(), self.port)
     }
 
@@ -68,25 +66,19 @@ impl Connection {
         target: &Target,
         options: &Options,
         tls: Arc<ClientConfig>,
+        learned: &Learned,
     ) -> Result<Connection, HttpError> {
-        let limit = options.connect_timeout;
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + options.connect_timeout;
         let host = target.host.clone();
         let name = ServerName::try_from(host.clone()).map_err(|_| {
             let detail = format!("`{host}` is not a host name that a certificate can be for");
             HttpError::new(Cause::Local, detail)
         })?;
-        let tcp = match &options.proxy {
-            None => dial(&host, target.port, deadline, Role::Server)?,
-            Some(proxy) => tunnel(proxy, target, deadline)?,
+        let way = match &options.proxy {
+            None => Timed::tcp(dial(&host, target.port, deadline, Role::Server)?, deadline),
+            Some(proxy) => tunnel::open(proxy, target, options, deadline, learned)?,
         };
-        let mut session = ClientConnection::new(tls, name).map_err(|e| tls::refusal(&e, &host))?;
-        let mut tcp = Timed { tcp, deadline };
-        while session.is_handshaking() {
-            let step = session.complete_io(&mut tcp);
-            step.map_err(|error| handshake_failure(&error, &host, limit))?;
-        }
-        let stream = StreamOwned::new(session, tcp);
+        let stream = handshake(way, tls, name, &host, options)?;
         Ok(Connection { stream, host })
     }
 
@@ -98,13 +90,13 @@ impl Connection {
     ) -> Result<Answer, Broken> {
         let length = (request.head.len() + request.body.len()) as u64;
         let sending = limit + Duration::from_secs(length / SLOWEST_LINE);
-        self.stream.sock.deadline = Instant::now() + sending;
+        self.stream.sock.ends_by(Instant::now() + sending);
         // A server may answer (413, 403) and close before it has read all: then what it said is
         // worth more than the broken pipe.
         let sent = self.send(request);
         let late = matches!(&sent, Err(e) if e.kind() == ErrorKind::TimedOut);
         let waiting = if late { Duration::ZERO } else { limit };
-        self.stream.sock.deadline = Instant::now() + waiting;
+        self.stream.sock.ends_by(Instant::now() + waiting);
         let answer = match message::read_answer(&mut self.stream) {
             Ok(answer) => answer,
             Err(failure) => return Err(self.broken(failure, sent.err(), limit)),
@@ -168,11 +160,12 @@ impl Connection {
     /// tickets, a goodbye) is digested.
     pub(super) fn is_alive(&mut self) -> bool {
         let StreamOwned { conn, sock } = &mut self.stream;
-        if sock.tcp.set_nonblocking(true).is_err() {
+        sock.ends_by(Instant::now() + GLANCE);
+        if sock.set_nonblocking(true).is_err() {
             return false;
         }
         let open = loop {
-            match conn.read_tls(&mut sock.tcp) {
+            match conn.read_tls(sock) {
                 Ok(0) => break false,
                 Ok(_) => match conn.process_new_packets() {
                     Ok(state) if state.peer_has_closed() => break false,
@@ -180,172 +173,30 @@ impl Connection {
                     Ok(_) => {}
                     Err(_) => break false,
                 },
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break true,
+                // What "would block" is called here.
+                Err(e) if e.kind() == ErrorKind::TimedOut => break true,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(_) => break false,
             }
         };
-        open && sock.tcp.set_nonblocking(false).is_ok()
+        open && sock.set_nonblocking(false).is_ok()
     }
 }
 
-/// A socket whose every operation ends by the deadline.
-struct Timed {
-    tcp: TcpStream,
-    deadline: Instant,
-}
-
-impl Timed {
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        Ok(left)
+/// Shakes hands with `host`, by the deadline that `way` has.
+pub(super) fn handshake(
+    mut way: Timed,
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    host: &str,
+    options: &Options,
+) -> Result<StreamOwned<ClientConnection, Timed>, HttpError> {
+    let mut session = ClientConnection::new(config, name).map_err(|e| tls::refusal(&e, host))?;
+    while session.is_handshaking() {
+        let step = session.complete_io(&mut way);
+        step.map_err(|error| handshake_failure(&error, host, options.connect_timeout))?;
     }
-}
-
-/// A socket with a time limit says "would block" when it is over.
-fn timed_out(error: io::Error) -> io::Error {
-    match error.kind() {
-        ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
-        _ => error,
-    }
-}
-
-impl Read for Timed {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.tcp.set_read_timeout(Some(self.left()?))?;
-        self.tcp.read(into).map_err(timed_out)
-    }
-}
-
-impl Write for Timed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.set_write_timeout(Some(self.left()?))?;
-        self.tcp.write(bytes).map_err(timed_out)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Server,
-    Proxy,
-}
-
-impl Role {
-    /// How the other side is called in messages, and the causes for its name and its port.
-    fn words(self) -> (&'static str, Cause, Cause) {
-        match self {
-            Role::Server => ("", Cause::Dns, Cause::Connect),
-            Role::Proxy => ("the proxy ", Cause::ProxyDns, Cause::ProxyConnect),
-        }
-    }
-}
-
-fn dial(host: &str, port: u16, deadline: Instant, role: Role) -> Result<TcpStream, HttpError> {
-    let (who, unresolved, unreachable) = role.words();
-    let not_found = |why: &str| {
-        let owner = match role {
-            Role::Server => "",
-            Role::Proxy => "of the proxy ",
-        };
-        let why = why.trim_start_matches("failed to lookup address information: ");
-        let detail = format!("the name `{host}` {owner}does not resolve ({why})");
-        HttpError::new(unresolved, detail)
-    };
-    let addresses = (host, port).to_socket_addrs();
-    let addresses = addresses.map_err(|e| not_found(&e.to_string()))?;
-    let addresses: Vec<SocketAddr> = addresses.take(MAX_ADDRESSES).collect();
-    let mut refusal: Option<io::Error> = None;
-    for (i, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // One silent address must not use up the time of those that would answer.
-        let share = left / u32::try_from(addresses.len() - i).unwrap_or(1);
-        if share.is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(address, share) {
-            Ok(tcp) => {
-                let _ = tcp.set_nodelay(true);
-                return Ok(tcp);
-            }
-            Err(e) if e.kind() == ErrorKind::TimedOut => {}
-            Err(e) => refusal = Some(e),
-        }
-    }
-    let at = format!("{who}`{host}` port {port}");
-    Err(match (refusal, addresses.is_empty()) {
-        (_, true) => not_found("no address"),
-        (Some(error), _) => {
-            let detail = format!("cannot connect to {at}: {}", reason(&error));
-            HttpError::new(unreachable, detail)
-        }
-        (None, _) if role == Role::Proxy => {
-            let detail = format!("cannot connect to {at}: it does not answer");
-            HttpError::new(unreachable, detail)
-        }
-        (None, _) => {
-            let detail = format!("{at} does not answer (a firewall may drop the connection)");
-            HttpError::new(Cause::Timeout, detail)
-        }
-    })
-}
-
-/// Asks the proxy for a tunnel to the target (RFC 9110 section 9.3.6).
-fn tunnel(proxy: &Proxy, target: &Target, deadline: Instant) -> Result<TcpStream, HttpError> {
-    let tcp = dial(&proxy.host, proxy.port, deadline, Role::Proxy)?;
-    let at = format!("the proxy `{}` port {}", proxy.host, proxy.port);
-    let authority = target.authority();
-    let mut head = Zeroizing::new(format!(
-        "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n"
-    ));
-    if let Some((user, password)) = &proxy.credentials {
-        let pair = Zeroizing::new(format!("{user}:{}", password.expose()));
-        let coded = base64::engine::general_purpose::STANDARD.encode(pair.as_bytes());
-        let value = Zeroizing::new(format!("Basic {}", *Zeroizing::new(coded)));
-        message::push_header(&mut head, "Proxy-Authorization", &value)?;
-    }
-    head.push_str("\r\n");
-    let mut timed = Timed { tcp, deadline };
-    let answered = timed
-        .write_all(head.as_bytes())
-        .map_err(|source| Failure::Stream {
-            source,
-            received: 0,
-        })
-        .and_then(|()| message::read_connect_answer(&mut timed));
-    let (cause, detail) = match answered {
-        Ok(200..=299) => return Ok(timed.tcp),
-        Ok(407) => {
-            let which = match proxy.credentials {
-                None => "wants a user and a password",
-                Some(_) => "does not accept the user and password given",
-            };
-            (Cause::ProxyAuth, format!("{at} {which} (407)"))
-        }
-        Ok(status) => {
-            let detail = format!("{at} refuses a connection to `{authority}` ({status})");
-            (Cause::ProxyRefused, detail)
-        }
-        Err(Failure::NotHttp(why)) => {
-            let detail = format!("{at} does not answer like a proxy: {why}");
-            (Cause::ProxyRefused, detail)
-        }
-        Err(Failure::Stream { source, .. }) if source.kind() == ErrorKind::TimedOut => {
-            let detail = format!("{at} did not connect to `{authority}` in time");
-            (Cause::Timeout, detail)
-        }
-        Err(Failure::Stream { .. }) => {
-            let detail = format!("{at} closed the connection when asked for `{authority}`");
-            (Cause::ProxyRefused, detail)
-        }
-    };
-    Err(HttpError::new(cause, detail))
+    Ok(StreamOwned::new(session, way))
 }
 
 fn handshake_failure(error: &io::Error, host: &str, limit: Duration) -> HttpError {
@@ -366,23 +217,4 @@ fn handshake_failure(error: &io::Error, host: &str, limit: Duration) -> HttpErro
 
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref::<rustls::Error>()
-}
-
-/// The system's reason without its number.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => "connection refused".into(),
-        ErrorKind::ConnectionReset => "connection reset".into(),
-        ErrorKind::HostUnreachable => "no route to the host".into(),
-        ErrorKind::NetworkUnreachable => "no route to its network".into(),
-        ErrorKind::UnexpectedEof => "connection closed".into(),
-        _ => error.to_string(),
-    }
-}
-
-fn seconds(limit: Duration) -> String {
-    match limit.as_millis() {
-        ms if ms < 1000 => format!("{ms} ms"),
-        _ => format!("{} s", limit.as_secs()),
-    }
 }

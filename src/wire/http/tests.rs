@@ -5,6 +5,8 @@ use super::*;
 use crate::base::secret::Secret;
 use std::io::{Read, Write};
 
+mod proxies;
+
 const YEARS: (i32, i32) = (2020, 2120);
 
 /// An authority, its CA file, and options that trust it.
@@ -50,6 +52,7 @@ fn url(server: &Server) -> String {
 
 fn proxy(port: u16, credentials: Option<(&str, &str)>) -> Proxy {
     Proxy {
+        scheme: crate::settings::proxy::Scheme::Http,
         host: "127.0.0.1".into(),
         port,
         credentials: credentials.map(|(u, p)| (u.to_owned(), Secret::new(p))),
@@ -248,7 +251,7 @@ fn what_does_not_speak_tls_is_told_apart() {
         let _ = tcp.read(&mut [0; 1000]);
     });
     let result = bench.client().post(&url(&server), NONE, b"");
-    fails(result, Cause::Tls, "does not speak TLS");
+    fails(result, Cause::NotTls, "does not speak TLS");
 }
 
 #[test]
@@ -341,77 +344,6 @@ fn an_answer_that_drips_does_not_hold_us() {
     let result = Client::new(options).unwrap().post(&url(&server), NONE, b"");
     fails(result, Cause::Timeout, "did not answer");
     assert!(begun.elapsed() < Duration::from_secs(2));
-}
-
-#[test]
-fn a_proxy_carries_the_request_to_names_only_it_knows() {
-    let bench = Bench::new();
-    let server = bench.server(|_| answer(200, "", "through"));
-    for credentials in [None, Some(("user", "pa:ss"))] {
-        let relay = Server::proxy(200, server.port);
-        let mut options = bench.options();
-        options.proxy = Some(proxy(relay.port, credentials));
-        let client = Client::new(options).unwrap();
-        let there = "https://w.oms.example.test:8443/x";
-        assert_eq!(client.post(there, NONE, b"").unwrap().body, b"through");
-        assert_eq!(client.post(there, NONE, b"").unwrap().body, b"through");
-        let asked = relay.seen();
-        assert_eq!(asked.len(), 1, "the tunnel is kept");
-        let head = &asked[0].head;
-        let line = "CONNECT w.oms.example.test:8443 HTTP/1.1\r\nHost: w.oms.example.test:8443\r\n";
-        assert!(head.starts_with(line), "{head}");
-        let basic = "Proxy-Authorization: Basic dXNlcjpwYTpzcw==\r\n";
-        assert_eq!(head.contains(basic), credentials.is_some());
-    }
-    assert!(
-        !server.seen()[0].head.contains("Proxy"),
-        "not for the server"
-    );
-}
-
-#[test]
-fn a_proxy_that_refuses_is_told_apart() {
-    let bench = Bench::new();
-    let try_with = |port, credentials| {
-        let mut options = bench.options();
-        options.proxy = Some(proxy(port, credentials));
-        Client::new(options)
-            .unwrap()
-            .post("https://w.example.test/", NONE, b"")
-    };
-    let strict = Server::proxy(407, 0);
-    let secret = Some(("user", "hunter2"));
-    fails(
-        try_with(strict.port, None),
-        Cause::ProxyAuth,
-        "wants a user",
-    );
-    fails(
-        try_with(strict.port, secret),
-        Cause::ProxyAuth,
-        "does not accept",
-    );
-    assert!(!format!("{:?}", try_with(strict.port, secret)).contains("hunter2"));
-    let closed = Server::proxy(403, 0);
-    fails(
-        try_with(closed.port, None),
-        Cause::ProxyRefused,
-        "w.example.test:443",
-    );
-    fails(
-        try_with(closed_port(), None),
-        Cause::ProxyConnect,
-        "the proxy `127.0.0.1`",
-    );
-    let odd = Server::listen(|_, mut tcp, _| {
-        let _ = tcp.write_all(b"SSH-2.0-x\r\n");
-        let _ = tcp.read(&mut [0; 1000]);
-    });
-    fails(
-        try_with(odd.port, None),
-        Cause::ProxyRefused,
-        "like a proxy",
-    );
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn scene(reply: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Scene {
         guid,
         ca_file: Some(authority.ca_file(dir.path())),
         proxy: Some(Proxy {
+            scheme: Default::default(),
             host: "127.0.0.1".into(),
             port: relay.port,
             credentials: None,
@@ -76,7 +77,8 @@ fn fails(request: &OnboardRequest, code: u8, start: &str, needle: &str) -> Strin
     assert_eq!(error.exit_code(), code, "{text}");
     assert!(text.starts_with(start), "{text}");
     assert!(text.contains(needle), "{text}");
-    assert!(!text.contains('\n') && text.ends_with('.'), "{text}");
+    let named = format!(". [{}]", error.cause().name());
+    assert!(!text.contains('\n') && text.ends_with(&named), "{text}");
     assert!(!text.contains("  ") && !text.contains(".."), "{text}");
     assert!(!text.contains(request.key.expose()) || request.key.expose().is_empty());
     text
@@ -163,7 +165,7 @@ fn a_wrong_key_is_code_5() {
         5,
         "Error onboarding. HTTP code 403, Reason: InvalidAuthorization. Check the Workspace ID, \
          Workspace Key and that the time of the system is correct.",
-        " Cause: the service does not accept this workspace ID with this key",
+        " Cause: the key is not one of this workspace's",
     );
 }
 
@@ -222,6 +224,7 @@ fn a_proxy_s_fault_is_code_4() {
     let mut scene = says(200, "", OK);
     let mut with = |host: &str, port, start: &str, needle: &str| {
         scene.request.proxy = Some(Proxy {
+            scheme: Default::default(),
             host: host.into(),
             port,
             credentials: Some(("u".into(), Secret::new("hunter2"))),

@@ -5,7 +5,7 @@ mod key;
 mod usage;
 
 pub use key::read_key;
-pub use usage::usage;
+pub use usage::{GRAMMAR, usage};
 
 use crate::base::files;
 use crate::base::secret::{Secret, shown_word};

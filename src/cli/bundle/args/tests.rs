@@ -228,3 +228,21 @@ fn the_time_for_locks_is_a_number_of_seconds() {
         assert!(stopped.err.unwrap().contains("0 to 86400"));
     }
 }
+
+#[test]
+fn help_has_every_option_there_is_and_none_besides() {
+    use crate::cli::grammar::Words;
+    let rows = GRAMMAR.rows().flat_map(|(row, _)| Words::of(row).spellings);
+    let mut shown: Vec<&str> = rows.filter(|word| word.starts_with("--")).collect();
+    let code = [include_str!("mod.rs"), include_str!("../manner.rs")];
+    let code = code.map(|text| text.split("#[cfg(test)]").next().unwrap_or_default());
+    let texts = code.iter().flat_map(|text| text.split('"'));
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let mut read: Vec<&str> = texts
+        .filter(|word| word.len() > 2 && word.starts_with("--") && word.chars().all(plain))
+        .collect();
+    shown.sort_unstable();
+    read.sort_unstable();
+    read.dedup();
+    assert_eq!(shown, read);
+}

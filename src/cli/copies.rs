@@ -1,0 +1,67 @@
+//! The tool's `info`, `warning` and `error` lines, copied to the host's syslog daemon: tag
+//! `omsagent`, the facility of omsadmin.conf's `LOG_FACILITY`, `[INFO] ` and its like before the
+//! text (protocol.md 1.1).
+
+use crate::base::out::{self, Stream};
+use crate::host::layout::Layout;
+use crate::host::syslog::{Facility, local};
+use crate::settings::omsadmin::{LOG_FACILITY, OmsAdmin};
+use std::sync::OnceLock;
+
+const TAG: &str = "omsagent";
+
+/// From here on they are copied. Nobody waits for a daemon that is not there.
+pub fn begin() {
+    out::copy(each_line);
+}
+
+fn each_line(_: Stream, bytes: &[u8]) {
+    for line in String::from_utf8_lossy(bytes).lines() {
+        if let Some((severity, text)) = as_message(line) {
+            let socket = std::path::Path::new(local::SOCKET);
+            let now = jiff::Zoned::now();
+            let _ = local::send(socket, facility(), severity, TAG, &text, &now);
+        }
+    }
+}
+
+/// The severity's number and the text to send; `None` for lines of another kind.
+fn as_message(line: &str) -> Option<(u8, String)> {
+    let (kind, text) = line.split_once('\t')?;
+    let (severity, mark) = match kind {
+        "info" => (6, "[INFO]"),
+        "warning" => (4, "[WARNING]"),
+        "error" => (3, "[ERROR]"),
+        _ => return None,
+    };
+    Some((severity, format!("{mark} {text}")))
+}
+
+/// The number of the primary workspace's facility; looked up at the first line.
+fn facility() -> u8 {
+    static NUMBER: OnceLock<u8> = OnceLock::new();
+    *NUMBER.get_or_init(|| {
+        let path = Layout::new("/").etc().join("conf/omsadmin.conf");
+        let saved = OmsAdmin::load(&path).ok().flatten();
+        let word = saved.map(|conf| conf.log_facility).unwrap_or_default();
+        let known = word.parse::<Facility>().ok();
+        let known = known.or_else(|| LOG_FACILITY.parse().ok());
+        known.map_or(16, Facility::number)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_three_kinds_are_copied() {
+        let of = |line: &str| as_message(line);
+        assert_eq!(of("info\tfine"), Some((6, "[INFO] fine".into())));
+        assert_eq!(of("warning\tw\tx"), Some((4, "[WARNING] w\tx".into())));
+        assert_eq!(of("error\te"), Some((3, "[ERROR] e".into())));
+        for other in ["Shared key:    bm90****", "", "plain", "Error\tx", "\tx"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
+}
