@@ -113,7 +113,7 @@ make_bundles() {
     local real=$FORMAT; FORMAT=$OTHER
     KITS=(); bundle_of other "$(pack_one "$TOP/bundle/omsagent.toml" 2.0.0-1 "$B")"
     FORMAT=$real
-    rm -rf "$B/src"
+    rm -rf "$B/src"; [ -e "$B/all.sh" ] && [ -e "$B/other.sh" ]
 }
 
 # --- how a row is told
