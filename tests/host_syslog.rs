@@ -253,7 +253,7 @@ fn ng_stanza(ws: &str, port: u16, source: &str) -> String {
     format!(
         "# OMS Syslog collection for workspace {ws}\n\
          filter f_{ws}_oms {{ level(warning..emerg) and facility(auth, local7); }};\n\
-         destination d_{ws}_oms {{ network(\"127.0.0.1\" transport(\"udp\") port({port})); }};\n\
+         destination d_{ws}_oms {{ network(\"127.0.0.1\" transport(\"udp\") port({port}) time-reopen(5)); }};\n\
          log {{ source({source}); filter(f_{ws}_oms); destination(d_{ws}_oms); }};\n\
          # End of OMS Syslog collection for workspace {ws}\n"
     )
@@ -332,6 +332,99 @@ fn the_originals_lines_in_the_main_file_give_way_to_our_own_file() {
     assert_eq!(made, Change::Made);
     assert_eq!(root.read(NG), format!("{NG_CONF}{NG_INCLUDE}"));
     assert_eq!(root.read(NG_OURS), ng_stanza(ONE, 25224, "s_sys"));
+}
+
+/// Each way of handing messages over, in turn, with lines of others around ours.
+#[test]
+fn transports_change_our_own_lines_only() {
+    let socket = format!("/var/opt/microsoft/omsagent/{ONE}/run/syslog.sock");
+    let by = |transport| Selection {
+        transport,
+        ..small()
+    };
+    let others = "*.* @@log.example:514\n";
+    let root = rsyslog(Some(others));
+    let host = root.host();
+    let configure = |transport| {
+        let made = syslog::configure(&host, &id(ONE), 25224, &by(transport)).unwrap();
+        assert_eq!(made, Change::Made);
+        let text = root.read(DROP_IN);
+        assert!(text.starts_with(others));
+        assert!(syslog::are_ours(&host, &id(ONE), 25224, &small()).unwrap());
+        // What runs is kept as it is, whatever it is.
+        let keep = syslog::configure_keeping(&host, &id(ONE), 25224, &Selection::default());
+        assert_eq!(keep.unwrap(), Change::AlreadyThere, "{text}");
+        text
+    };
+    assert!(syslog::are_ours(&host, &id(ONE), 25224, &small()).unwrap());
+    let unix = configure(syslog::Transport::Unix);
+    for line in [
+        format!("workspace {ONE}\n$ModLoad omuxsock\n$OMUxSockSocket {socket}\n"),
+        "\nauth,local7.warning\t:omuxsock:".to_owned(),
+    ] {
+        assert!(unix.contains(&line), "{unix}");
+    }
+    let tcp = configure(syslog::Transport::Tcp);
+    assert!(
+        tcp.contains("protocol=\"tcp\"") && !tcp.contains("omuxsock"),
+        "{tcp}"
+    );
+    // A rule of the newer form goes along to another port, with what somebody changed in it.
+    let edited = tcp.replace("queue.size=\"10000\"", "queue.size=\"77\"");
+    std::fs::write(root.path(DROP_IN), &edited).unwrap();
+    assert!(!syslog::are_ours(&host, &id(ONE), 25224, &small()).unwrap());
+    let keep = syslog::configure_keeping(&host, &id(ONE), 25230, &Selection::default());
+    assert_eq!(keep.unwrap(), Change::Made);
+    assert_eq!(root.read(DROP_IN), edited.replace("25224", "25230"));
+    let udp = configure(syslog::Transport::Udp);
+    assert_eq!(udp, format!("{others}{}", stanza(ONE, 25224)));
+    let gone = syslog::unconfigure(&host, &id(ONE), Some(25224)).unwrap();
+    assert_eq!((gone, root.read(DROP_IN).as_str()), (Change::Made, others));
+
+    // The module is loaded once, by whichever stanza comes first, or by somebody else.
+    let root = rsyslog(None);
+    let host = root.host();
+    let loads = || root.read(DROP_IN).matches("$ModLoad omuxsock\n").count();
+    let unix = by(syslog::Transport::Unix);
+    for (ws, port) in [(ONE, 25224), (TWO, 25225)] {
+        let made = syslog::configure(&host, &id(ws), port, &unix).unwrap();
+        assert_eq!((made, loads()), (Change::Made, 1));
+    }
+    let both = root.read(DROP_IN);
+    assert!(both.find(ONE) < both.find("$ModLoad") && both.find("$ModLoad") < both.find(TWO));
+    let gone = syslog::unconfigure(&host, &id(ONE), Some(25224)).unwrap();
+    assert_eq!((gone, loads()), (Change::Made, 1));
+    std::fs::write(
+        root.path("etc/rsyslog.d/10-x.conf"),
+        "module( load=\"omuxsock\" )\n",
+    )
+    .unwrap();
+    let made = syslog::configure(&host, &id(ONE), 25224, &unix).unwrap();
+    assert_eq!((made, loads()), (Change::Made, 0));
+    let _ = syslog::unconfigure(&host, &id(ONE), Some(25224)).unwrap();
+    let _ = syslog::unconfigure(&host, &id(TWO), Some(25225)).unwrap();
+    assert!(!root.path(DROP_IN).exists());
+
+    let root = Root::new(&[(NG, NG_CONF.as_bytes())]);
+    let host = root.host();
+    for (transport, wanted) in [
+        (
+            syslog::Transport::Unix,
+            format!("unix-dgram(\"{socket}\" time-reopen(5))"),
+        ),
+        (
+            syslog::Transport::Tcp,
+            "network(\"127.0.0.1\" transport(\"tcp\") port(25224) time-reopen(5))".to_owned(),
+        ),
+    ] {
+        let made = syslog::configure(&host, &id(ONE), 25224, &by(transport)).unwrap();
+        assert_eq!(made, Change::Made);
+        assert!(root.read(NG).contains(&wanted), "{}", root.read(NG));
+        let keep = syslog::configure_keeping(&host, &id(ONE), 25224, &Selection::default());
+        assert_eq!(keep.unwrap(), Change::AlreadyThere);
+    }
+    assert_eq!(syslog::purge(&host).unwrap(), Change::Made);
+    assert_eq!(root.read(NG), NG_CONF);
 }
 
 #[test]

@@ -1,21 +1,25 @@
 //! From the text of omsagent.conf to what shall run: typed sources and outputs (protocol.md 5.3).
 //!
 //! What we do not know is one note each, and the rest runs. What we know and cannot read (a port
-//! that is no number) is an error that names file and line.
+//! that is no number) is an error that names file and line. What is known stands in
+//! [`catalogue`](super::catalogue), defaults too; what became of each directive in a [`Review`].
 
+pub mod convert;
+pub mod effective;
+mod reader;
+pub mod report;
+mod review;
+
+pub use review::{Directive, Entry, Finding, Review, Severity};
+
+use crate::agent::catalogue::{Plugin, Section, Verdict};
 use crate::agent::route::Pattern;
-use crate::settings::fluent::{self, BadValue, Document, Element, Problem};
+use crate::settings::fluent::{Document, Element, Place, Problem};
+use reader::Reader;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Default of `port` of a `syslog` source.
-const SYSLOG_PORT: u16 = 5140;
-/// Where the original's files are when nothing else is said.
-const CONF: &str = "/etc/opt/microsoft/omsagent/conf/omsadmin.conf";
-const CERT: &str = "/etc/opt/microsoft/omsagent/certs/oms.crt";
-const KEY: &str = "/etc/opt/microsoft/omsagent/certs/oms.key";
-const PROXY: &str = "/etc/opt/microsoft/omsagent/proxy.conf";
 /// Largest `buffer_chunk_limit` that has a meaning for us: what one request carries.
 const REQUEST_LIMIT: u64 = 1 << 20;
 
@@ -33,7 +37,7 @@ pub struct Settings {
     /// Destinations.
     pub outputs: Vec<Output>,
     /// Every `<match>` in order.
-    routes: Vec<(Pattern, Route)>,
+    routes: Vec<Routed>,
     /// What a person should know.
     pub notes: Vec<Note>,
 }
@@ -47,6 +51,18 @@ pub enum Route {
     Unsupported,
 }
 
+/// A `<match>`.
+#[derive(Debug, PartialEq, Eq)]
+struct Routed {
+    pattern: Pattern,
+    /// The pattern as it is written.
+    text: String,
+    route: Route,
+    /// Nobody meant its events to be lost.
+    loss: bool,
+    place: Place,
+}
+
 /// Something to tell a person about the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
@@ -56,15 +72,28 @@ pub enum Note {
     Info(String),
 }
 
+/// How messages come to a `type syslog`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// UDP, and TCP at the same port.
+    Udp,
+    /// TCP.
+    Tcp,
+    /// Streams at a socket in the file system.
+    Unix(PathBuf),
+}
+
 /// `type syslog`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Syslog {
-    /// Address to listen on.
+    /// Address to listen on, unless it is a socket in the file system.
     pub bind: IpAddr,
     /// Port; 0 picks a free one.
     pub port: u16,
-    /// UDP too, not TCP alone.
-    pub udp: bool,
+    /// How messages come.
+    pub listen: Listen,
+    /// Beside a port: a socket in the file system for datagrams.
+    pub datagrams: Option<PathBuf>,
     /// First parts of the tag; facility and severity follow.
     pub tag: String,
     /// For lines without a priority; `None` refuses them.
@@ -145,6 +174,16 @@ pub struct Output {
 impl Settings {
     /// Reads a configuration. `state` is where queues go that name no place.
     pub fn from_document(document: &Document, state: &Path) -> Result<Settings, Problem> {
+        let (settings, review) = Settings::review(document, state);
+        match review.problem() {
+            Some(problem) => Err(problem),
+            None => Ok(settings),
+        }
+    }
+
+    /// As [`Settings::from_document`], with what became of each directive. What is wrong is left out
+    /// of the settings: an agent does not start with them.
+    pub fn review(document: &Document, state: &Path) -> (Settings, Review) {
         let mut settings = Settings {
             syslog: Vec::new(),
             heartbeats: Vec::new(),
@@ -154,31 +193,36 @@ impl Settings {
             routes: Vec::new(),
             notes: Vec::new(),
         };
-        for warning in &document.warnings {
-            settings.warn(warning.to_string());
-        }
+        let mut review = Review::default();
         for element in &document.elements {
-            match element.name.as_str() {
-                "source" => settings.source(element)?,
-                "match" => settings.output(element, state)?,
-                "filter" => settings.filter(element),
-                "system" => {}
-                other => settings.warn(format!(
-                    "{}: `<{other}>` is not known here and is left out",
-                    element.place
-                )),
+            let Some(section) = Section::of(element) else {
+                review.other(element);
+                continue;
+            };
+            let plugin = Plugin::of(section, element);
+            let build = match plugin {
+                Some(plugin) => review.plugin(element, plugin),
+                None => {
+                    review.unknown_plugin(element, section);
+                    false
+                }
+            };
+            let built = match section {
+                Section::Match => settings.output(element, plugin, build, state),
+                Section::Source if build => settings.source(element, plugin),
+                // What the shipped filters do to our own sources' records is done where the
+                // records are made.
+                Section::Source | Section::Filter => Ok(()),
+            };
+            if let Err(problem) = built {
+                review.wrong(element, problem);
             }
         }
-        for param in &document.params {
-            if !COMMON.contains(&param.key.as_str()) {
-                settings.warn(format!(
-                    "{}: `{}` outside of any element is not known here and is left out",
-                    param.place, param.key
-                ));
-            }
-        }
-        settings.judge();
-        Ok(settings)
+        review.outside(&document.params);
+        review.grammar(document);
+        settings.judge(&mut review);
+        settings.notes = review.entries.iter().filter_map(Entry::note).collect();
+        (settings, review)
     }
 
     /// Does it do the same as `other`, whatever there is to say about each?
@@ -191,198 +235,186 @@ impl Settings {
 
     /// Who takes events with this tag: the first `<match>` whose pattern does.
     pub fn route(&self, tag: &str) -> Option<Route> {
-        let found = self.routes.iter().find(|(pattern, _)| pattern.takes(tag));
-        found.map(|(_, route)| *route)
+        self.routed(tag).map(|r| r.route)
     }
 
-    fn warn(&mut self, text: String) {
-        self.notes.push(Note::Warning(text));
+    fn routed(&self, tag: &str) -> Option<&Routed> {
+        self.routes.iter().find(|r| r.pattern.takes(tag))
     }
 
-    fn source(&mut self, element: &Element) -> Result<(), Problem> {
-        let kind = element.kind().map_or("", |p| p.value.as_str());
-        let read = Reader { element };
-        match kind {
+    fn source(
+        &mut self,
+        element: &Element,
+        plugin: Option<&'static Plugin>,
+    ) -> Result<(), Problem> {
+        let Some(plugin) = plugin else { return Ok(()) };
+        let read = Reader { element, plugin };
+        match plugin.name {
             "syslog" => {
-                self.unknown_params(element, SYSLOG_PARAMS);
-                let transport = read.text("protocol_type").unwrap_or("udp");
-                if transport == "unix" {
-                    self.warn(format!(
-                        "{}: a syslog source on a unix socket is not built yet and is left out",
-                        element.place
-                    ));
-                    return Ok(());
-                }
-                let udp = match transport {
-                    "udp" => true,
-                    "tcp" => false,
-                    _ => return Err(read.wrong("protocol_type", "`udp` or `tcp`")),
+                let without = read.flag("allow_without_priority")?;
+                let priority = read.number("default_priority")?;
+                let path = read.written("path").map(|p| PathBuf::from(&p.value));
+                let (listen, datagrams) = match (read.text("protocol_type")?, path) {
+                    ("unix", Some(path)) => (Listen::Unix(path), None),
+                    ("unix", None) => return Err(read.missing("path")),
+                    ("tcp", path) => (Listen::Tcp, path),
+                    (_, path) => (Listen::Udp, path),
                 };
-                let without = read.boolean("allow_without_priority")?.unwrap_or(false);
-                let priority = read.number("default_priority", 0, 191)?.unwrap_or(13);
-                self.syslog.push(Syslog {
-                    bind: match read.text("bind") {
-                        None => Ipv4Addr::UNSPECIFIED.into(),
-                        Some("localhost") => Ipv4Addr::LOCALHOST.into(),
-                        Some(text) => text
+                let syslog = Syslog {
+                    listen,
+                    datagrams,
+                    bind: match read.text("bind")? {
+                        "localhost" => Ipv4Addr::LOCALHOST.into(),
+                        text => text
                             .parse()
                             .map_err(|_| read.wrong("bind", "an IP address"))?,
                     },
-                    port: read.number("port", 0, 65535)?.unwrap_or(SYSLOG_PORT.into()) as u16,
-                    udp,
-                    tag: read.tag("oms.syslog")?,
+                    port: u16::try_from(read.number("port")?)
+                        .map_err(|_| read.wrong("port", "a port"))?,
+                    tag: read.text("tag")?.to_owned(),
                     default_priority: without.then_some(priority),
                     place: element.place.to_string(),
+                };
+                if let Some((what, other)) = self.syslog.iter().find_map(|s| s.shares(&syslog)) {
+                    return Err(Problem {
+                        place: element.place.clone(),
+                        text: format!(
+                            "{what} is also that of the source at {other}; give each its own"
+                        ),
+                    });
+                }
+                self.syslog.push(syslog);
+            }
+            "oms_heartbeat" => self.heartbeats.push(Heartbeat {
+                interval: read.written_time("interval")?,
+                tag: read.text("tag")?.to_owned(),
+            }),
+            "heartbeat_request" => self.topology.push(Topology {
+                interval: read.time("run_interval")?,
+                files: read.files("proxy_path")?,
+            }),
+            "agent_telemetry" => self.telemetry.push(Telemetry {
+                interval: read.time("query_interval")?,
+                poll_interval: read.time("poll_interval")?,
+                files: read.files("proxy_path")?,
+            }),
+            other => {
+                return Err(Problem {
+                    place: element.place.clone(),
+                    text: format!("a source of type `{other}` cannot be built"),
                 });
             }
-            "oms_heartbeat" => {
-                self.unknown_params(element, &["tag", "interval"]);
-                self.heartbeats.push(Heartbeat {
-                    interval: read.duration("interval")?,
-                    tag: read.tag("oms.heartbeat")?,
-                });
-            }
-            "heartbeat_request" => {
-                self.unknown_params(element, TOPOLOGY_PARAMS);
-                let interval = read.duration("run_interval")?;
-                self.topology.push(Topology {
-                    interval: interval.unwrap_or(Duration::from_secs(1200)),
-                    files: read.files("proxy_path"),
-                });
-            }
-            "agent_telemetry" => {
-                self.unknown_params(element, TELEMETRY_PARAMS);
-                let seconds = Duration::from_secs;
-                self.telemetry.push(Telemetry {
-                    interval: read.duration("query_interval")?.unwrap_or(seconds(300)),
-                    poll_interval: read.duration("poll_interval")?.unwrap_or(seconds(15)),
-                    files: read.files("proxy_path"),
-                });
-            }
-            "dsc_monitor" | "monitor_agent" | "npmd" => {
-                self.notes.push(Note::Info(format!(
-                    "{}: source `{kind}` has nothing to do in this version",
-                    element.place
-                )));
-            }
-            // The original's placeholder, there to be found and rewritten by omsconfig.
-            "exec" if read.text("tag") == Some("heartbeat.output") => {}
-            _ if kind.starts_with("wlm_") => {}
-            "" => self.warn(format!(
-                "{}: a source without `type` is left out",
-                element.place
-            )),
-            _ => self.warn(format!(
-                "{}: a source of type `{kind}` is not known here and is left out",
-                element.place
-            )),
         }
         Ok(())
     }
 
-    fn filter(&mut self, element: &Element) {
-        let kind = element.kind().map_or("", |p| p.value.as_str());
-        // What these do to our own sources' records is done where the records are made.
-        if !["filter_syslog", "filter_operation"].contains(&kind) {
-            self.warn(format!(
-                "{}: a filter of type `{kind}` is not known here: events pass unfiltered",
-                element.place
-            ));
-        }
-    }
-
-    fn output(&mut self, element: &Element, state: &Path) -> Result<(), Problem> {
-        let read = Reader { element };
+    fn output(
+        &mut self,
+        element: &Element,
+        plugin: Option<&'static Plugin>,
+        build: bool,
+        state: &Path,
+    ) -> Result<(), Problem> {
         let Some(pattern) = Pattern::parse(&element.arg) else {
             return Err(Problem {
                 place: element.place.clone(),
                 text: "`<match>` needs a tag pattern, as in `<match oms.**>`".into(),
             });
         };
-        let kind = element.kind().map_or("", |p| p.value.as_str());
-        if kind != "out_oms" {
-            if !["null", "out_oms_blob", "out_oms_diag"].contains(&kind) {
-                self.warn(format!(
-                    "{}: an output of type `{kind}` is not known here: what `<match {}>` takes is lost",
-                    element.place, element.arg
-                ));
-            }
-            self.routes.push((pattern, Route::Unsupported));
-            return Ok(());
+        let mut routed = Routed {
+            pattern,
+            text: element.arg.clone(),
+            route: Route::Unsupported,
+            loss: plugin
+                .is_none_or(|p| matches!(p.verdict, Verdict::Idle(_) | Verdict::Ignored(_))),
+            place: element.place.clone(),
+        };
+        if let Some(plugin) = plugin.filter(|p| build && p.name == "out_oms") {
+            routed.route = Route::Output(self.outputs.len());
+            let output = self.queued_output(&Reader { element, plugin }, state)?;
+            self.outputs.push(output);
         }
-        self.unknown_params(element, OUTPUT_PARAMS);
-        let number = self.outputs.len();
-        let queue = match read.text("buffer_path") {
-            Some(path) => queue_folder(path),
-            None => state.join(format!("output{number}.queue")),
+        self.routes.push(routed);
+        Ok(())
+    }
+
+    fn queued_output(&self, read: &Reader<'_>, state: &Path) -> Result<Output, Problem> {
+        let queue = match read.written("buffer_path") {
+            Some(path) => queue_folder(&path.value),
+            None => state.join(format!("output{}.queue", self.outputs.len())),
         };
         if let Some(other) = self.outputs.iter().find(|o| o.queue == queue) {
             return Err(Problem {
-                place: element.place.clone(),
+                place: read.element.place.clone(),
                 text: format!(
                     "its `buffer_path` is also that of the output at {}; give each its own",
                     other.place
                 ),
             });
         }
-        let chunk = read.size("buffer_chunk_limit")?.unwrap_or(15 << 20);
-        let chunks = read.number("buffer_queue_limit", 1, 100_000)?.unwrap_or(10);
-        let seconds = Duration::from_secs;
-        let retry_wait = read.duration("retry_wait")?.unwrap_or(seconds(30));
-        self.outputs.push(Output {
-            name: element.arg.clone(),
-            files: read.files("proxy_conf_path"),
+        let chunk = read.size("buffer_chunk_limit")?;
+        let chunks = read.number("buffer_queue_limit")?;
+        let retry_wait = read.time("retry_wait")?;
+        Ok(Output {
+            name: read.element.arg.clone(),
+            files: read.files("proxy_conf_path")?,
             queue,
             limit: chunk.saturating_mul(chunks.into()),
             request: chunk.clamp(1, REQUEST_LIMIT) as usize,
-            flush_interval: read.duration("flush_interval")?.unwrap_or(seconds(2)),
+            flush_interval: read.time("flush_interval")?,
             // Zero would be a busy loop.
             retry_wait: retry_wait.max(Duration::from_millis(10)),
-            max_retry_wait: read
-                .duration("max_retry_wait")?
-                .unwrap_or(seconds(1800))
-                .max(retry_wait),
-            compress: read.boolean("compress")?.unwrap_or(true),
-            place: element.place.to_string(),
-        });
-        self.routes.push((pattern, Route::Output(number)));
-        Ok(())
-    }
-
-    fn unknown_params(&mut self, element: &Element, known: &[&str]) {
-        for param in &element.params {
-            let key = param.key.as_str();
-            if !known.contains(&key) && !COMMON.contains(&key) {
-                self.warn(format!(
-                    "{}: parameter `{key}` is not known here and is left out",
-                    param.place
-                ));
-            }
-        }
-        for child in &element.children {
-            if child.name != "secondary" {
-                self.warn(format!(
-                    "{}: `<{}>` is not known here and is left out",
-                    child.place, child.name
-                ));
-            }
-        }
+            max_retry_wait: read.time("max_retry_wait")?.max(retry_wait),
+            compress: read.flag("compress")?,
+            place: read.element.place.to_string(),
+        })
     }
 
     /// What is well-formed and still will not do what its author wants.
-    fn judge(&mut self) {
+    fn judge(&self, review: &mut Review) {
         if self.outputs.is_empty() {
-            self.warn("no `<match>` of type `out_oms`: nothing will be sent".into());
+            review.whole("no `<match>` of type `out_oms`: nothing will be sent".into());
         }
-        let tags = self.syslog.iter().map(|s| format!("{}.x.x", s.tag));
-        let tags = tags.chain(self.heartbeats.iter().map(|h| h.tag.clone()));
-        let untaken: Vec<String> = tags.filter(|t| self.route(t).is_none()).collect();
-        for tag in untaken {
-            self.warn(format!(
-                "no patterns matched tag=\"{}\": its events are lost",
-                tag.trim_end_matches(".x.x")
-            ));
+        let tags = self.syslog.iter().map(|s| (s.tag.clone(), ".x.x"));
+        let tags = tags.chain(self.heartbeats.iter().map(|h| (h.tag.clone(), "")));
+        for (tag, rest) in tags {
+            match self.routed(&format!("{tag}{rest}")) {
+                None => review.whole(format!(
+                    "no patterns matched tag=\"{tag}\": its events are lost"
+                )),
+                Some(Routed {
+                    loss: true, place, ..
+                }) => review.whole(format!(
+                    "events with tag=\"{tag}\" are lost: the `<match>` at {place} takes them"
+                )),
+                Some(_) => {}
+            }
         }
+    }
+}
+
+impl Syslog {
+    /// The sockets in the file system.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let stream = match &self.listen {
+            Listen::Unix(path) => Some(path.as_path()),
+            Listen::Udp | Listen::Tcp => None,
+        };
+        stream.into_iter().chain(self.datagrams.as_deref())
+    }
+
+    /// What both would listen on, and where this one is written.
+    fn shares(&self, other: &Syslog) -> Option<(String, &str)> {
+        let of = |s: &Syslog| (s.bind, s.port, s.listen.clone());
+        let port =
+            of(self) == of(other) && self.port != 0 && !matches!(self.listen, Listen::Unix(_));
+        let path = self.paths().find(|p| other.paths().any(|o| o == *p));
+        let what = match (port, path) {
+            (true, _) => format!("port {}", self.port),
+            (false, Some(path)) => format!("socket `{}`", path.display()),
+            (false, None) => return None,
+        };
+        Some((what, &self.place))
     }
 }
 
@@ -393,162 +425,7 @@ fn queue_folder(buffer_path: &str) -> PathBuf {
     PathBuf::from(format!("{}.queue", path.trim_end_matches(['.', '/'])))
 }
 
-/// Reads parameters of one element.
-struct Reader<'e> {
-    element: &'e Element,
-}
-
-impl<'e> Reader<'e> {
-    fn text(&self, key: &str) -> Option<&'e str> {
-        self.element.param(key).map(|p| p.value.as_str())
-    }
-
-    fn problem(&self, key: &str, text: String) -> Problem {
-        let param = self.element.param(key);
-        Problem {
-            place: param.map_or(&self.element.place, |p| &p.place).clone(),
-            text,
-        }
-    }
-
-    fn wrong(&self, key: &str, wanted: &str) -> Problem {
-        let value = self.text(key).unwrap_or_default();
-        self.problem(key, format!("`{key}` is `{value}`: it must be {wanted}"))
-    }
-
-    fn typed<T>(
-        &self,
-        key: &str,
-        read: impl Fn(&str) -> Result<T, BadValue>,
-    ) -> Result<Option<T>, Problem> {
-        let value = self.text(key).map(read).transpose();
-        value.map_err(|e| self.wrong(key, e.wanted))
-    }
-
-    fn duration(&self, key: &str) -> Result<Option<Duration>, Problem> {
-        self.typed(key, fluent::duration)
-    }
-
-    fn size(&self, key: &str) -> Result<Option<u64>, Problem> {
-        self.typed(key, fluent::size)
-    }
-
-    fn boolean(&self, key: &str) -> Result<Option<bool>, Problem> {
-        self.typed(key, fluent::boolean)
-    }
-
-    fn number(&self, key: &str, least: u32, most: u32) -> Result<Option<u32>, Problem> {
-        let Some(text) = self.text(key) else {
-            return Ok(None);
-        };
-        match text.parse() {
-            Ok(n) if (least..=most).contains(&n) => Ok(Some(n)),
-            _ => Err(self.wrong(key, &format!("a number from {least} to {most}"))),
-        }
-    }
-
-    fn tag(&self, default: &str) -> Result<String, Problem> {
-        let tag = self.text("tag").unwrap_or(default);
-        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\');
-        if tag.is_empty() || tag.len() > 200 || !tag.chars().all(plain) {
-            return Err(self.wrong("tag", "1 to 200 printable ASCII characters"));
-        }
-        Ok(tag.to_owned())
-    }
-
-    fn files(&self, proxy_key: &str) -> Files {
-        let path = |key, default: &str| PathBuf::from(self.text(key).unwrap_or(default));
-        let credentials = credentials();
-        let handed_over = credentials.is_some();
-        let (cert, key) =
-            credentials.unwrap_or_else(|| (path("cert_path", CERT), path("key_path", KEY)));
-        Files {
-            omsadmin: path("omsadmin_conf_path", CONF),
-            cert,
-            key,
-            proxy: path(proxy_key, PROXY),
-            handed_over,
-        }
-    }
-}
-
-/// Certificate and key that the service manager hands over (`LoadCredential=` in the unit) go
-/// before those that are configured.
-fn credentials() -> Option<(PathBuf, PathBuf)> {
-    let folder = PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?);
-    let pair = (folder.join("oms.crt"), folder.join("oms.key"));
-    (pair.0.is_file() && pair.1.is_file()).then_some(pair)
-}
-
-/// Known everywhere.
-const COMMON: &[&str] = &[
-    "type",
-    "@type",
-    "id",
-    "@id",
-    "log_level",
-    "@log_level",
-    "@label",
-];
-
-/// Known, and without a meaning for us where the type below does not use them: the built-in parser
-/// takes every format and stamp by itself.
-const SYSLOG_PARAMS: &[&str] = &[
-    "port",
-    "bind",
-    "tag",
-    "protocol_type",
-    "delimiter",
-    "message_format",
-    "message_length_limit",
-    "allow_without_priority",
-    "default_priority",
-];
-
-const TOPOLOGY_PARAMS: &[&str] = &[
-    "run_interval",
-    "omsadmin_conf_path",
-    "cert_path",
-    "key_path",
-    "pid_path",
-    "proxy_path",
-    "os_info",
-    "install_info",
-];
-
-const TELEMETRY_PARAMS: &[&str] = &[
-    "query_interval",
-    "poll_interval",
-    "omsadmin_conf_path",
-    "cert_path",
-    "key_path",
-    "pid_path",
-    "proxy_path",
-    "os_info",
-    "install_info",
-];
-
-/// Retries have no limit here, threads are one per output, and the queue is always on disk.
-const OUTPUT_PARAMS: &[&str] = &[
-    "omsadmin_conf_path",
-    "cert_path",
-    "key_path",
-    "proxy_conf_path",
-    "run_in_background",
-    "compress",
-    "buffer_type",
-    "buffer_path",
-    "buffer_chunk_limit",
-    "buffer_queue_limit",
-    "buffer_queue_full_action",
-    "flush_interval",
-    "retry_limit",
-    "retry_wait",
-    "max_retry_wait",
-    "disable_retry_limit",
-    "num_threads",
-    "flush_at_shutdown",
-];
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tree_tests;

@@ -8,7 +8,7 @@
 use crate::agent::config::{self, Route, Settings};
 use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
-use crate::agent::listen::Sockets;
+use crate::agent::listen::{Listener, LocalDatagrams, Sockets, Stream};
 use crate::agent::queue::Queue;
 use crate::agent::queue::frame::{CLOSE_AT, Frame};
 use crate::agent::syslog::framing::Framing;
@@ -17,7 +17,7 @@ use crate::agent::syslog::{self, item};
 use log::{info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, Read};
-use std::net::{TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -46,7 +46,8 @@ const PRIORITIES: usize = 192;
 pub struct Ingest {
     sources: Vec<Source>,
     udp: Vec<(UdpSocket, usize)>,
-    tcp: Vec<(std::net::TcpListener, usize)>,
+    local: Vec<(LocalDatagrams, usize)>,
+    listeners: Vec<(Listener, usize)>,
     connections: Vec<Connection>,
     wake: OwnedFd,
     ending: Arc<Ending>,
@@ -65,7 +66,7 @@ struct Source {
 /// A stream that somebody sends messages by.
 pub struct Connection {
     /// The far end.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// What was read and is no whole message yet.
     pub framing: Framing,
     source: usize,
@@ -74,7 +75,7 @@ pub struct Connection {
 
 impl Connection {
     /// One that was handed over; whose it is [`Ingest::adopt`] says.
-    pub fn new(stream: TcpStream, framing: Framing) -> Self {
+    pub fn new(stream: Stream, framing: Framing) -> Self {
         Connection {
             stream,
             framing,
@@ -174,7 +175,8 @@ impl Ingest {
                 .map(source)
                 .collect(),
             udp: sockets.udp,
-            tcp: sockets.tcp,
+            local: sockets.local,
+            listeners: sockets.streams,
             connections: Vec::new(),
             wake,
             ending,
@@ -194,14 +196,11 @@ impl Ingest {
 
     /// Connections that were taken over, each with the number of its source.
     pub fn adopt(&mut self, connections: impl Iterator<Item = (usize, Connection)>) {
-        for (source, connection) in connections {
-            if connection.stream.set_nonblocking(true).is_ok() {
-                self.connections.push(Connection {
-                    source,
-                    ..connection
-                });
-            }
-        }
+        let adopted = connections.map(|(source, connection)| Connection {
+            source,
+            ..connection
+        });
+        self.connections.extend(adopted);
     }
 
     /// Reads until told otherwise; then takes what has arrived, and hands everything to the queues.
@@ -223,10 +222,16 @@ impl Ingest {
             self.read(&vec![true; self.sockets()], &mut buffer);
         }
         let mut connections = std::mem::take(&mut self.connections);
-        let ended = match self.ending.hands_over() {
-            true => 0,
-            false => connections.len(),
-        };
+        let mut ended = connections.len();
+        if self.ending.hands_over() {
+            ended = 0;
+            let sockets = Sockets {
+                udp: std::mem::take(&mut self.udp),
+                local: std::mem::take(&mut self.local),
+                streams: std::mem::take(&mut self.listeners),
+            };
+            sockets.leave_names();
+        }
         for mut connection in connections.drain(..ended) {
             let source = &mut self.sources[connection.source];
             connection
@@ -238,17 +243,18 @@ impl Ingest {
         connections
     }
 
-    /// Which of datagram sockets, listeners, connections (in this order) have something.
+    /// Which of UDP sockets, local ones, listeners, connections (in this order) have something.
     fn wait(&self) -> Vec<bool> {
         // Not even asked about while a queue refuses: a closed one would be reported for ever.
         let paused = self.work.queues.iter().any(|q| q.refused.is_some());
-        let streams = self.tcp.iter().map(|(s, _)| s.as_fd());
-        let streams = streams.chain(self.connections.iter().map(|c| c.stream.as_fd()));
-        let streams = streams.take(if paused { 0 } else { usize::MAX });
+        let waiting = self.local.iter().map(|(s, _)| s.as_fd());
+        let waiting = waiting.chain(self.listeners.iter().map(|(s, _)| s.as_fd()));
+        let waiting = waiting.chain(self.connections.iter().map(|c| c.stream.as_fd()));
+        let waiting = waiting.take(if paused { 0 } else { usize::MAX });
         let udp = self.udp.iter().map(|(s, _)| s.as_fd());
         let mut fds: Vec<PollFd<'_>> = std::iter::once(self.wake.as_fd())
             .chain(udp)
-            .chain(streams)
+            .chain(waiting)
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let timeout = match self.work.next_deadline() {
@@ -265,21 +271,20 @@ impl Ingest {
     }
 
     fn sockets(&self) -> usize {
-        self.udp.len() + self.tcp.len() + self.connections.len()
+        self.udp.len() + self.local.len() + self.listeners.len() + self.connections.len()
     }
 
     fn read(&mut self, ready: &[bool], buffer: &mut [u8]) {
         let (udp, rest) = ready.split_at(self.udp.len());
-        let (tcp, connections) = rest.split_at(self.tcp.len());
+        let (local, rest) = rest.split_at(self.local.len());
+        let (listeners, connections) = rest.split_at(self.listeners.len());
         for ((socket, source), _) in self.udp.iter().zip(udp).filter(|(_, r)| **r) {
-            for _ in 0..DATAGRAMS_AT_ONCE {
-                match socket.recv(buffer) {
-                    Ok(length) => self
-                        .work
-                        .line(&buffer[..length], &mut self.sources[*source]),
-                    Err(_) => break,
-                }
-            }
+            let source = &mut self.sources[*source];
+            self.work.datagrams(|b| socket.recv(b), buffer, source);
+        }
+        for ((socket, source), _) in self.local.iter().zip(local).filter(|(_, r)| **r) {
+            let source = &mut self.sources[*source];
+            self.work.datagrams(|b| socket.recv(b), buffer, source);
         }
         let mut over = Vec::new();
         let readable = self.connections.iter_mut().zip(connections).enumerate();
@@ -302,20 +307,15 @@ impl Ingest {
                 .framing
                 .finish(|line| self.work.line(line, source));
         }
-        for i in (0..self.tcp.len()).filter(|&i| tcp[i]) {
+        for i in (0..self.listeners.len()).filter(|&i| listeners[i]) {
             self.accept(i);
         }
     }
 
     fn accept(&mut self, listener: usize) {
-        let (listener, source) = &self.tcp[listener];
+        let (listener, source) = &self.listeners[listener];
         let source = *source;
-        while let Ok((stream, _)) = listener.accept() {
-            if stream.set_nonblocking(true).is_err() {
-                continue;
-            }
-            let _ =
-                nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::KeepAlive, &true);
+        while let Ok(stream) = listener.accept() {
             if self.connections.len() >= CONNECTION_LIMIT {
                 let oldest = self.connections.iter().enumerate();
                 if let Some((i, _)) = oldest.min_by_key(|(_, c)| c.heard) {
@@ -343,6 +343,21 @@ impl Work {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         self.zone.set_now(now.map_or(0, |d| d.as_millis() as i64));
         self.addresses.take_answers(self.now);
+    }
+
+    /// Some of the datagrams that wait, each of them a message.
+    fn datagrams(
+        &mut self,
+        recv: impl Fn(&mut [u8]) -> std::io::Result<usize>,
+        buffer: &mut [u8],
+        source: &mut Source,
+    ) {
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            match recv(buffer) {
+                Ok(length) => self.line(&buffer[..length], source),
+                Err(_) => break,
+            }
+        }
     }
 
     /// One line: parsed, and appended to the frame of the output that takes it.

@@ -6,6 +6,7 @@
 
 pub mod azure;
 pub mod beats;
+pub mod catalogue;
 pub mod config;
 pub mod figures;
 pub mod handover;

@@ -2,6 +2,8 @@
 
 pub mod command;
 pub mod files;
+#[cfg(test)]
+pub mod form;
 pub mod ids;
 pub mod out;
 pub mod secret;

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 pub mod admin;
 pub mod agent;
 pub mod bundle;
+pub mod config;
 pub mod doctor;
 pub mod explain;
 pub mod history;
@@ -52,6 +53,9 @@ enum Door {
     Status(status::Args),
     /// What is wrong with this host's agent, and how to mend it
     Doctor(doctor::Args),
+    /// What the agent makes of an omsagent.conf, directive by directive
+    #[command(subcommand)]
+    Config(config::Args),
     /// Onboard, list and remove workspaces (omsadmin.sh)
     Admin(Words),
     /// Start, stop and ask for workspaces' services (service_control)
@@ -146,6 +150,7 @@ fn dispatch(args: Vec<OsString>) -> u8 {
         Door::Verify(args) => verify::run(&args),
         Door::Status(args) => status::run(&args),
         Door::Doctor(args) => doctor::run(&args),
+        Door::Config(args) => config::run(&args),
         Door::Admin(args) => Ok(admin::run(&args.words)),
         Door::Service(args) => Ok(service::run(&args.words)),
         Door::Syslog(args) => Ok(syslog::run(&args.words)),

@@ -3,12 +3,12 @@
 use crate::base::ids::WorkspaceName;
 use crate::base::secret::shown_word;
 use crate::cli::report::Console;
-use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::services;
-use crate::host::syslog::{self, Selection, SyslogDaemon};
+use crate::host::syslog::{self, Selection, SyslogDaemon, Transport};
+use crate::host::{Change, Host, unit};
 use crate::install::recovery::{self, Purpose};
-use crate::workspace::{forwarding, port};
+use crate::workspace::{self, forwarding, port, socket};
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
@@ -27,6 +27,7 @@ pub fn run(words: &[OsString]) -> u8 {
             ("unconfigure", Box::new(move |h, d| unconfigure(h, d, rest)))
         }
         ["select", rest @ ..] => ("select", Box::new(move |h, d| select(h, d, rest))),
+        ["transport", rest @ ..] => ("transport", Box::new(move |h, d| transport(h, d, rest))),
         ["purge", ..] => ("purge", Box::new(purge)),
         ["restart", ..] => ("restart", Box::new(restart)),
         other => {
@@ -82,6 +83,9 @@ fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (id, port) = workspace_and_port(words)?;
     out!("Configuring {} for OMS logging", daemon.name());
     let selection = forwarding::selection(&host.layout, &id)?;
+    if selection.transport == Transport::Unix && socket::open(&host.layout, &id)?.made() {
+        restart_agent(host, &id);
+    }
     if syslog::configure(host, &id, port, &selection)?.made() {
         restart(host, daemon)?;
     }
@@ -101,37 +105,114 @@ pub fn warn_of_doubles(host: &Host, port: u16) {
 /// `select WS auth,authpriv.warning`: what the workspace gets from now on; `default` for what it
 /// gets without a choice. Without one: which it is.
 fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
-    let (id, chosen) = match words {
+    let (id, text) = match words {
         [id] => (id, None),
-        [id, "default"] => (id, Some(None)),
-        [id, text] => (id, Some(Some(text.parse::<Selection>()?))),
-        [id, text, how] => (
-            id,
-            Some(Some(format!("{text} {how}").parse::<Selection>()?)),
-        ),
+        [id, text] => (id, Some((*text).to_owned())),
+        [id, text, how] => (id, Some(format!("{text} {how}"))),
         _ => bail!(
             "select needs a workspace id, then for example `auth,authpriv.warning`, or `default`"
         ),
     };
     let id: WorkspaceName = id.parse()?;
-    let Some(chosen) = chosen else {
+    let Some(text) = text else {
         out!("{}", forwarding::selection(&host.layout, &id)?);
         return Ok(());
     };
+    let chosen = match text.as_str() {
+        "default" => None,
+        text => {
+            let mut chosen: Selection = text.parse()?;
+            // Another choice of messages is no other way for them.
+            if Selection::named_transport(text).is_none() && !chosen.facilities.is_empty() {
+                let present = forwarding::selection(&host.layout, &id);
+                chosen.transport = present.map_or(Transport::Udp, |s| s.transport);
+            }
+            Some(chosen)
+        }
+    };
+    apply(host, daemon, &id, None, chosen)
+}
+
+/// `transport udp|tcp|unix WS [PORT]`: how the daemon hands the workspace's messages over from now on.
+fn transport(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
+    let (how, id, port) = match words {
+        [how, id] => (how, id.parse()?, None),
+        [how, rest @ ..] => {
+            let (id, port) = workspace_and_port(rest)?;
+            (how, id, Some(port))
+        }
+        [] => bail!("transport needs `udp`, `tcp` or `unix`, then a workspace id"),
+    };
+    let mut selection = forwarding::selection(&host.layout, &id)?;
+    selection.transport = how.parse()?;
     ensure!(
-        id.id().is_some() && host.layout.workspace(&id).conf().is_dir(),
+        !selection.facilities.is_empty(),
+        "nothing is forwarded to workspace {id}: choose messages first, with select"
+    );
+    let there = port.or_else(|| port::configured(&host.layout, &id));
+    ensure!(
+        syslog::are_ours(host, &id, there.unwrap_or(port::FIRST), &selection)?,
+        "somebody changed the rules of workspace {id}, and they stay as they are; \
+         `configure_syslog.sh select {id} {}` puts ours in their place",
+        selection
+    );
+    // The default is kept as what it is.
+    let chosen = Some(selection).filter(|s| *s != Selection::default());
+    apply(host, daemon, &id, port, chosen)
+}
+
+/// Forwards what is chosen, `None`: the default, and remembers it.
+fn apply(
+    host: &Host,
+    daemon: &SyslogDaemon,
+    id: &WorkspaceName,
+    port: Option<u16>,
+    chosen: Option<Selection>,
+) -> Result<()> {
+    ensure!(
+        id.id().is_some() && host.layout.workspace(id).conf().is_dir(),
         "workspace {id} does not exist on this host; `omsadmin.sh -l` lists them"
     );
-    let port = port::configured(&host.layout, &id)
+    let port = port
+        .or_else(|| port::configured(&host.layout, id))
         .context("the workspace has no port in its syslog.conf")?;
     let selection = chosen.clone().unwrap_or_default();
-    let changed = syslog::configure(host, &id, port, &selection)?;
-    forwarding::choose(&host.layout, &id, chosen.as_ref())?;
+    let by_socket = selection.transport == Transport::Unix;
+    // The socket first: what is sent to one that is not there waits at best.
+    let agent = match by_socket {
+        true => socket::open(&host.layout, id)?,
+        false => Change::AlreadyThere,
+    };
+    if agent.made() {
+        restart_agent(host, id);
+    }
+    let changed = match syslog::configure(host, id, port, &selection) {
+        Err(error) if agent.made() => {
+            let _ = socket::close(&host.layout, id)?;
+            restart_agent(host, id);
+            return Err(error.into());
+        }
+        changed => changed?,
+    };
+    forwarding::choose(&host.layout, id, chosen.as_ref())?;
     out!("Forwarding {selection} to workspace {id}");
     if changed.made() {
         restart(host, daemon)?;
     }
+    if !by_socket && socket::close(&host.layout, id).is_ok_and(Change::made) {
+        restart_agent(host, id);
+    }
     Ok(())
+}
+
+/// omsagent.conf and its fragments are read at the start.
+fn restart_agent(host: &Host, id: &WorkspaceName) {
+    if !workspace::is_active(host, id) {
+        return;
+    }
+    if let Err(error) = services::restart(host, &unit::name(id)) {
+        err!("warning\tthe agent of {id} listens as before until it is started again: {error}");
+    }
 }
 
 fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {

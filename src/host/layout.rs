@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Name of the socket on which an agent tells its figures, in its run folder.
 pub const STATUS_SOCKET: &str = "omsagent.sock";
 
+/// Name of the socket that takes datagrams of the syslog daemon, in the run folder.
+pub const SYSLOG_SOCKET: &str = "syslog.sock";
+
 /// All paths below a root prefix (`/` on a live host; a folder in unit tests and for `--root DIR`).
 #[derive(Debug, Clone)]
 pub struct Layout {
@@ -22,6 +25,12 @@ impl Layout {
     /// The prefix itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The path as the agent will see it: without the prefix of an image folder.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root)
+            .map_or_else(|_| path.to_owned(), |rest| Path::new("/").join(rest))
     }
 
     /// True on a live host: services may be started, accounts made by the system's own tools.
@@ -182,6 +191,10 @@ impl WorkspacePaths {
     /// The socket on which the agent tells its figures (docs/status.md).
     pub fn status_socket(&self) -> PathBuf {
         self.run().join(STATUS_SOCKET)
+    }
+    /// The socket for datagrams of the syslog daemon, where that is chosen.
+    pub fn syslog_socket(&self) -> PathBuf {
+        self.run().join(SYSLOG_SOCKET)
     }
     /// `VAR/<WS>`/state: queues, position files.
     pub fn state(&self) -> PathBuf {

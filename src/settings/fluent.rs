@@ -95,6 +95,8 @@ pub struct Document {
     pub elements: Vec<Element>,
     /// Things that were read but mean nothing here.
     pub warnings: Vec<Problem>,
+    /// Every file that was read, in order; one that is included twice stands twice.
+    pub files: Vec<String>,
 }
 
 /// A file that an `@include` named: its name for messages, and its text.
@@ -126,7 +128,7 @@ pub fn parse(name: &str, text: &str, includes: &mut dyn Includes) -> Result<Docu
         includes,
         warnings: Vec::new(),
         nodes: 0,
-        files: 0,
+        files: Vec::new(),
     };
     let mut root = Element {
         name: String::new(),
@@ -143,6 +145,7 @@ pub fn parse(name: &str, text: &str, includes: &mut dyn Includes) -> Result<Docu
         params: root.params,
         elements: root.children,
         warnings: reader.warnings,
+        files: reader.files,
     })
 }
 
@@ -150,7 +153,7 @@ struct Reader<'a> {
     includes: &'a mut dyn Includes,
     warnings: Vec<Problem>,
     nodes: usize,
-    files: usize,
+    files: Vec<String>,
 }
 
 /// One file being read, line by line.
@@ -201,8 +204,8 @@ impl Reader<'_> {
             rest: text.strip_prefix('\u{feff}').unwrap_or(text),
             line: 0,
         };
-        self.files += 1;
-        if self.files > FILE_COUNT_LIMIT {
+        self.files.push(name.to_owned());
+        if self.files.len() > FILE_COUNT_LIMIT {
             return Err(lines.problem(format!("more than {FILE_COUNT_LIMIT} files are included")));
         }
         if text.len() > FILE_LIMIT {

@@ -3,6 +3,7 @@
 pub mod flat_conf;
 pub mod fluent;
 pub mod installinfo;
+pub mod omi_mapping;
 pub mod omiserver;
 pub mod omsadmin;
 pub mod onboarding;

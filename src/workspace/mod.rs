@@ -12,6 +12,7 @@ pub mod refresh;
 pub mod removal;
 pub mod renewal;
 pub mod service;
+pub mod socket;
 pub mod templates;
 
 use crate::base::ids::{WorkspaceId, WorkspaceName};

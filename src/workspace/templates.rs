@@ -4,6 +4,8 @@
 use crate::base::files;
 use crate::base::ids::WorkspaceName;
 use crate::host::layout::Layout;
+use crate::host::syslog::Transport;
+use crate::workspace::{forwarding, socket};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
@@ -39,23 +41,19 @@ pub fn render(layout: &Layout, id: &WorkspaceName, syslog_port: u16) -> Result<V
             bail!("template `{}` vanished", template.display());
         };
         let name = template.file_name().unwrap_or_default();
-        rendered.push((
-            paths.conf_d().join(name),
-            fill(layout, id, syslog_port, &text),
-        ));
+        let mut text = fill(layout, id, syslog_port, &text);
+        if name == "syslog.conf" && forwarding::selection(layout, id)?.transport == Transport::Unix
+        {
+            text = socket::put(&text, &layout.inside(&paths.syslog_socket()))?;
+        }
+        rendered.push((paths.conf_d().join(name), text));
     }
     Ok(rendered)
 }
 
 fn fill(layout: &Layout, id: &WorkspaceName, syslog_port: u16, text: &str) -> String {
     let paths = layout.workspace(id);
-    let inside = |path: PathBuf| {
-        // The agent will see its files without the prefix of an image folder.
-        let path = path
-            .strip_prefix(layout.root())
-            .map_or(path.clone(), |p| PathBuf::from("/").join(p));
-        path.to_string_lossy().into_owned()
-    };
+    let inside = |path: PathBuf| layout.inside(&path).to_string_lossy().into_owned();
     [
         ("%CONF_DIR_WS%", inside(paths.conf())),
         ("%CERT_DIR_WS%", inside(paths.certs())),

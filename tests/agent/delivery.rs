@@ -4,6 +4,7 @@ use crate::sink::{Reply, Sink};
 use crate::stage::{PATIENCE, Stage, eventually, numbered};
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -66,6 +67,44 @@ fn streams_with_line_feeds_and_with_counts() {
     stream.write_all(numbered(2).trim_end().as_bytes()).unwrap();
     drop(stream); // the last message ends with the connection
     eventually("all three", || sink.numbers() == [0, 1, 2]);
+}
+
+#[test]
+fn sockets_in_the_file_system_beside_a_port_and_alone() {
+    let sink = Sink::start(|_| Reply::ok());
+    let stage = Stage::onboarded(&sink.url());
+    let (beside, alone) = (stage.text("run/d.sock"), stage.text("run/s.sock"));
+    stage.change(
+        "omsagent.d/syslog.conf",
+        "  port 0",
+        &format!("  port 0\n  path {beside}"),
+    );
+    let source =
+        format!("<source>\n  type syslog\n  protocol_type unix\n  path {alone}\n</source>\n");
+    std::fs::write(stage.path("conf/omsagent.d/unix.conf"), source).unwrap();
+    let agent = stage.start();
+    let datagrams = UnixDatagram::unbound().unwrap();
+    datagrams
+        .send_to(numbered(0).trim_end().as_bytes(), &beside)
+        .unwrap();
+    datagrams.send_to(numbered(1).as_bytes(), &beside).unwrap();
+    agent.datagram(&numbered(2));
+    let mut stream = UnixStream::connect(&alone).unwrap();
+    stream
+        .write_all(format!("{}{}", numbered(3), numbered(4)).as_bytes())
+        .unwrap();
+    eventually("all five", || {
+        let mut seen = sink.numbers();
+        seen.sort_unstable();
+        seen == [0, 1, 2, 3, 4]
+    });
+    // A sender of datagrams waits: however many, none is lost.
+    for n in 5..3005 {
+        datagrams.send_to(numbered(n).as_bytes(), &beside).unwrap();
+    }
+    eventually("three thousand", || sink.numbers().len() == 3005);
+    assert!(agent.stop().0.success());
+    assert!(!stage.path("run/d.sock").exists() && !stage.path("run/s.sock").exists());
 }
 
 #[test]

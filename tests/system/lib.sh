@@ -64,11 +64,11 @@ agent_stop() { # NAME
     if has_systemd; then sh_ "$1" "systemctl stop $(agent_unit)"; else sh_ "$1" "service omsagent-$WS stop"; fi
 }
 
-# arrives TEXT SECONDS: a record with that text is in the hub. syslog-ng waits for a minute before it sends to a port
-# again that was closed for a moment, as while the agent restarts.
+# arrives TEXT SECONDS: a record with that text is in the hub. By lines that are not ours syslog-ng waits for a minute before
+# it sends to a port again that was closed for a moment, as while the agent restarts: PATIENCE is at least that.
 arrives() {
     local i limit=$2
-    case ${ROOT:-} in *syslog-ng*) [ "$limit" -ge 75 ] || limit=75;; esac
+    [ "$limit" -ge "${PATIENCE:-0}" ] || limit=$PATIENCE
     for i in $(seq 1 $((limit * 5))); do
         if hub_query "$(syslog_like "$1")" 2>"$WORK/query.err" | grep -qF -- "$1"; then return 0; fi
         sleep 0.2

@@ -5,6 +5,8 @@
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 ETC=/etc/opt/microsoft/omsagent VAR=/var/opt/microsoft/omsagent OPT=/opt/microsoft/omsagent
 FORMAT=deb; ! is_rpm || FORMAT=rpm
+# The rules that it left are kept, and they do not say how soon a closed port is tried again.
+case ${ROOT:-} in *syslog-ng*) export PATIENCE=75;; esac
 PACKAGE=$(find "$DIST" -maxdepth 1 -name 'omsagent_*_amd64.deb' -printf '%f\n'); ! is_rpm || PACKAGE=$(find "$DIST" -maxdepth 1 -name 'omsagent-*.x86_64.rpm' -printf '%f\n')
 
 # --- identities that the hub knows: two workspaces onboarded once, on a system that is thrown away

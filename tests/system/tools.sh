@@ -306,7 +306,9 @@ selection() {
     sh_ $name "$OPT/bin/service_control stop; logger -p local5.info '$a-away'; sleep 1; $OPT/bin/service_control start"
     arrives "$a-away" 60
     row 0 out '^local5\.info tcp$' configure_syslog.sh select "$WS"
-    row 0 no '' configure_syslog.sh select "$WS" local5.info
+    # Another choice of messages is no other way for them.
+    row 0 out "^Forwarding local5\.info tcp to workspace $WS$" configure_syslog.sh select "$WS" local5.info
+    row 0 out "^Forwarding local5\.info to workspace $WS$" configure_syslog.sh select "$WS" local5.info udp
     # It is remembered by an onboarding, too.
     row 0 no '' service_control stop
     row 0 no '' admin -w "$WS" -s KEY -d "$DOMAIN"
@@ -314,6 +316,71 @@ selection() {
     row 0 out '^Forwarding auth,.*\.warning to workspace' configure_syslog.sh select "$WS" default
     sh_ $name "logger -p auth.err '$a-again'"
     arrives "$a-again" 20
+}
+three_ways() {
+    local a="way-$$-$RANDOM" f conf=$ETC/$WS/conf/omsagent.d/syslog.conf before mine how rule
+    case $ROOT in
+        *syslog-ng*) f=/etc/syslog-ng/conf.d/95-omsagent.conf; rule='unix-dgram(';;
+        *) f=/etc/rsyslog.d/95-omsagent.conf; rule=':omuxsock:';;
+    esac
+    row 1 err 'is no transport' configure_syslog.sh transport quic "$WS"
+    row 1 err 'needs' configure_syslog.sh transport
+    row 1 err 'does not exist' configure_syslog.sh transport tcp 99999999-2222-3333-4444-555555555555
+    # Rules that somebody changed stay.
+    case $ROOT in
+        *syslog-ng*) ;;
+        *) sh_ $name "sed -i 's/^auth.warning/auth.info/' $f"; before=$(sh_ $name "sha256sum <$f")
+            row 1 err 'somebody changed the rules' configure_syslog.sh transport tcp "$WS"
+            equal "$(sh_ $name "sha256sum <$f")" "$before" "$f with somebody's rules"
+            sh_ $name "sed -i 's/^auth.info/auth.warning/' $f";;
+    esac
+    # Lines of others, in our file too, are theirs.
+    sh_ $name "echo '# of another product' >>$f"
+    before=$(sh_ $name "sha256sum <$f"); mine=$(sh_ $name "sha256sum <$conf")
+    for how in tcp unix; do
+        row 0 out "^Forwarding auth,.*\.warning $how to workspace $WS$" configure_syslog.sh transport $how "$WS" 25224
+        said '^Restarting service: ' "$OUT.out"
+        sh_ $name "grep -q '^# of another product$' $f; if command -v rsyslogd >/dev/null; then rsyslogd -N1; else syslog-ng -s; fi"
+        sh_ $name "logger -p auth.err '$a-$how'"; arrives "$a-$how" 30
+        sh_ $name "$OPT/bin/service_control stop; logger -p auth.err '$a-$how-away'; sleep 1; $OPT/bin/service_control start"
+        arrives "$a-$how-away" 60
+        row 0 out "\.warning $how$" configure_syslog.sh select "$WS"
+    done
+    sh_ $name "grep -qF '$rule' $f && test -S $VAR/$WS/run/syslog.sock && test \"\$(stat -c %a:%U:%G $VAR/$WS/run/syslog.sock)\" = 660:omsagent:omiusers"
+    # Remembered by an onboarding, which writes syslog.conf anew.
+    row 0 no '' service_control stop
+    row 0 no '' admin -w "$WS" -s KEY -d "$DOMAIN"
+    sh_ $name "grep -q '^  path $VAR/$WS/run/syslog.sock$' $conf; logger -p auth.err '$a-again'"
+    arrives "$a-again" 60
+    row 0 out "^Forwarding auth,.*\.warning to workspace $WS$" configure_syslog.sh transport udp "$WS"
+    equal "$(sh_ $name "sha256sum <$f")" "$before" "$f after all transports"
+    equal "$(sh_ $name "sha256sum <$conf")" "$mine" "$conf after all transports"
+    sh_ $name "sed -i '/^# of another product$/d' $f; no() { ! \"\$@\"; }; no test -e $VAR/$WS/run/syslog.sock"
+    sh_ $name "logger -p auth.err '$a-udp'"; arrives "$a-udp" 30
+}
+configuration_explained() {
+    exits 0 on $name "$OPT/bin/omsagent" config check -w "$WS"
+    said 'honoured' "$OUT"; said 'nothing to change$' "$OUT"
+    exits 0 on $name "$OPT/bin/omsagent" config show
+    said '^Input syslog ' "$OUT"; said '  udp  *127\.0\.0\.1:25224$' "$OUT"
+    # What the agent says at its start is what `check` says.
+    sh_ $name "printf '<source>\n  type sudo_tail\n  path /x\n</source>\n<match a.**>\n  type nosuch\n</match>\n' >$ETC/$WS/conf/omsagent.d/zz.conf; chmod 644 $ETC/$WS/conf/omsagent.d/zz.conf; $OPT/bin/service_control restart"
+    exits 1 on $name "$OPT/bin/omsagent" config check -q
+    said 'zz\.conf$' "$OUT"; said ' 1  <source> sudo_tail .* ignored: ' "$OUT"; said ' 5  <match a\.\*\*> nosuch .* unknown: ' "$OUT"
+    sh_ $name "grep -q 'zz.conf:1: a source of type .sudo_tail. is left out: ' $VAR/$WS/log/omsagent.log && grep -q 'zz.conf:5: an output of type .nosuch. is not known here' $VAR/$WS/log/omsagent.log"
+    # And an error is why it does not start.
+    sh_ $name "sed -i 's/^  port .*/  port none/' $ETC/$WS/conf/omsagent.d/syslog.conf"
+    exits 2 on $name "$OPT/bin/omsagent" config check --json
+    said '"result":"error"' "$OUT"; said 'port. is .none.: it must be a number' "$OUT"
+    no sh_ $name "$OPT/bin/service_control restart"
+    sh_ $name "sed -i 's/^  port .*/  port 25224/' $ETC/$WS/conf/omsagent.d/syslog.conf; rm $ETC/$WS/conf/omsagent.d/zz.conf; $OPT/bin/service_control restart"
+    # A copy, as somebody without rights.
+    sh_ $name "cp -r $ETC/$WS/conf /tmp/copy; chmod -R a+rX /tmp/copy; cd /tmp; su -s /bin/sh nobody -c '$OPT/bin/omsagent config convert copy >/tmp/new.conf 2>&1' && $OPT/bin/omsagent config check /tmp/new.conf; rm -r /tmp/copy /tmp/new.conf"
+    # Nothing of root's by an @include of the service account's.
+    sh_ $name "echo '@include /etc/shadow' >$ETC/$WS/conf/omsagent.d/zz.conf; chown omsagent:omiusers $ETC/$WS/conf/omsagent.d/zz.conf"
+    exits 2 on $name "$OPT/bin/omsagent" config check
+    said 'only root can read it' "$OUT"; unsaid ':[*!$]' "$OUT"
+    sh_ $name "rm $ETC/$WS/conf/omsagent.d/zz.conf"
 }
 said_when_double() {
     case $ROOT in *syslog-ng*) sh_ $name "printf 'destination d_mine { udp(\"127.0.0.1\" port(25224)); };\n' >/etc/syslog-ng/conf.d/50-mine.conf";; *) sh_ $name 'echo "local6.* @127.0.0.1:25224" >/etc/rsyslog.d/50-mine.conf';; esac
@@ -389,6 +456,8 @@ if has_systemd; then
 fi
 case_ 'configure_syslog.sh: verbs, texts, codes' syslog_rows
 case_ 'facilities and severity by choice' selection
+case_ 'three ways to hand messages over' three_ways
+case_ 'the configuration explained' configuration_explained
 case_ 'rules of others that forward twice are named' said_when_double
 case_ 'a configuration that others broke is left alone' broken_by_others
 ! has_systemd || case_ '-X of two workspaces restarts the syslog daemon once' restarts_once

@@ -1,6 +1,7 @@
 //! Configurations as users write them.
 
 use super::*;
+use crate::settings::fluent;
 
 fn read(text: &str) -> Result<Settings, Problem> {
     let document = fluent::parse("t.conf", text, &mut ())?;
@@ -65,7 +66,7 @@ fn a_whole_configuration() {
     .unwrap();
     assert_eq!(warnings(&settings), Vec::<&str>::new());
     let syslog = &settings.syslog[0];
-    assert_eq!((syslog.port, syslog.udp), (25230, true));
+    assert_eq!((syslog.port, &syslog.listen), (25230, &Listen::Udp));
     assert!(syslog.bind.is_loopback());
     assert_eq!(
         settings.heartbeats[0].interval,
@@ -84,7 +85,10 @@ fn a_whole_configuration() {
     assert_eq!(main.request, 1 << 20);
     assert_eq!(main.flush_interval, Duration::from_secs(20));
     assert_eq!(main.files.cert, Path::new("/k/oms.crt"));
-    assert_eq!(main.files.proxy, Path::new(PROXY));
+    assert_eq!(
+        main.files.proxy,
+        Path::new("/etc/opt/microsoft/omsagent/proxy.conf")
+    );
 }
 
 #[test]
@@ -159,6 +163,18 @@ fn mistakes_name_file_and_line() {
         (
             "<source>\ntype syslog\nprotocol_type sctp\n</source>\n",
             "t.conf:3: `protocol_type`",
+        ),
+        (
+            "<source>\ntype syslog\nprotocol_type unix\n</source>\n",
+            "t.conf:1: `path` is missing",
+        ),
+        (
+            "<source>\ntype syslog\nprotocol_type unix\npath x\n</source>\n",
+            "t.conf:4: `path` is `x`",
+        ),
+        (
+            "<source>\ntype syslog\npath /s\n</source>\n<source>\ntype syslog\nport 1\npath /s\n</source>\n",
+            "t.conf:5: socket `/s` is also that of the source at t.conf:1",
         ),
         (
             "<source>\ntype syslog\ntag a\"b\n</source>\n",

@@ -2,6 +2,7 @@
 
 use crate::base::command;
 use crate::base::files::{self, Look, Owner};
+use crate::base::ids::WorkspaceId;
 use crate::doctor::finding::{Finding, Fix, Kind};
 use crate::doctor::patient::Patient;
 use crate::host::FILE_LIMIT;
@@ -68,9 +69,11 @@ struct Forward {
     selector: String,
 }
 
-/// Where lines for `port` are sent from.
-fn forwards(patient: &Patient, port: u16) -> Vec<Forward> {
+/// Where lines for a workspace are sent from: to its port, or to its socket.
+fn forwards(patient: &Patient, id: &WorkspaceId, port: u16) -> Vec<Forward> {
     let layout = &patient.host.layout;
+    let socket = layout.inside(&layout.workspace(id).syslog_socket());
+    let socket = socket.to_string_lossy();
     let is_ng = patient.host.syslog == Some(SyslogDaemon::SyslogNg);
     let (main, dir) = match is_ng {
         true => (SYSLOG_NG_CONF, SYSLOG_NG_D),
@@ -84,9 +87,17 @@ fn forwards(patient: &Patient, port: u16) -> Vec<Forward> {
             .ok()
             .flatten()
             .unwrap_or_default();
+        let mut names_it = false;
         let selectors = text.lines().filter_map(|line| match is_ng {
-            true => ng_forward(line, port),
-            false => rsyslog_forward(line, port),
+            true => ng_forward(line, port, &socket),
+            false => {
+                if let Some(named) = line.trim().strip_prefix("$OMUxSockSocket") {
+                    names_it = named.trim() == socket;
+                }
+                socket_forward(line)
+                    .filter(|_| names_it)
+                    .or_else(|| rsyslog_forward(line, port))
+            }
         });
         found.extend(selectors.map(|selector| Forward {
             file: file.clone(),
@@ -123,12 +134,18 @@ fn rsyslog_forward(line: &str, port: u16) -> Option<String> {
     })
 }
 
-/// A destination's line; the selector is its name.
-fn ng_forward(line: &str, port: u16) -> Option<String> {
+/// `SELECTOR :omuxsock:`; an earlier line names the socket.
+fn socket_forward(line: &str) -> Option<String> {
     let line = line.trim();
-    let wanted = line.contains("127.0.0.1")
-        && line.contains(&format!("port({port})"))
-        && !line.starts_with('#');
+    let selector = &line[..line.find(":omuxsock:")?];
+    (!line.starts_with('#')).then(|| selector.trim().to_owned())
+}
+
+/// A destination's line; the selector is its name.
+fn ng_forward(line: &str, port: u16, socket: &str) -> Option<String> {
+    let line = line.trim();
+    let by_port = line.contains("127.0.0.1") && line.contains(&format!("port({port})"));
+    let wanted = (by_port || line.contains(&format!("(\"{socket}\""))) && !line.starts_with('#');
     let name = line.strip_prefix("destination")?.split('{').next()?.trim();
     wanted.then(|| name.to_owned())
 }
@@ -142,7 +159,7 @@ pub fn forwarding(patient: &Patient, found: &mut Vec<Finding>) {
         let Some(port) = port::configured(&patient.host.layout, &ward.id) else {
             continue;
         };
-        if forwards(patient, port).is_empty() {
+        if forwards(patient, &ward.id, port).is_empty() {
             found.push(
                 Finding::new(
                     "syslog-not-forwarding",
@@ -164,7 +181,7 @@ pub fn twice(patient: &Patient, found: &mut Vec<Finding>) {
         let Some(port) = port::configured(&patient.host.layout, &ward.id) else {
             continue;
         };
-        let all = forwards(patient, port);
+        let all = forwards(patient, &ward.id, port);
         let doubled = all.iter().enumerate().find(|(n, f)| {
             let others = all.iter().enumerate().filter(|(m, _)| m != n);
             others
@@ -249,8 +266,14 @@ mod tests {
         let action = r#"*.* action(type="omfwd" target="127.0.0.1" port="25224" protocol="udp")"#;
         assert_eq!(of(action).as_deref(), Some("*.*"));
         let ng = r#"destination d_x { network("127.0.0.1" transport("udp") port(25224)); };"#;
-        assert_eq!(ng_forward(ng, 25224).as_deref(), Some("d_x"));
-        assert_eq!(ng_forward(ng, 2522), None);
+        assert_eq!(ng_forward(ng, 25224, "/s").as_deref(), Some("d_x"));
+        assert_eq!(ng_forward(ng, 2522, "/s"), None);
+        let ng = "destination d_y { unix-dgram(\"/s\" time-reopen(5)); };";
+        assert_eq!(ng_forward(ng, 25224, "/s").as_deref(), Some("d_y"));
+        assert_eq!(ng_forward(ng, 25224, "/t"), None);
+        let socket = "auth.err\t:omuxsock:;RSYSLOG_TraditionalForwardFormat";
+        assert_eq!(socket_forward(socket).as_deref(), Some("auth.err"));
+        assert_eq!(socket_forward("#auth.err :omuxsock:"), None);
     }
 
     #[test]

@@ -12,9 +12,12 @@ mod double;
 mod rsyslog;
 mod selection;
 mod syslog_ng;
+mod target;
 
 pub use double::{Double, forwarded_by_others};
-pub use selection::{BadSelection, Facility, Selection, Severity, Transport, UnknownName};
+pub use selection::{
+    BadSelection, Facility, NoTransport, Selection, Severity, Transport, UnknownName,
+};
 pub use syslog_ng::{CONF_D as SYSLOG_NG_D, MAIN as SYSLOG_NG_CONF};
 
 use super::layout::Layout;
@@ -25,6 +28,7 @@ use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use target::Target;
 
 /// File name of ours in either daemon's folder.
 pub const OURS: &str = "95-omsagent.conf";
@@ -123,7 +127,7 @@ impl SyslogDaemon {
     }
 }
 
-/// Has the daemon forward the selection to 127.0.0.1:`port` (UDP), in place of whatever this
+/// Has the daemon forward the selection to 127.0.0.1:`port`, or to the agent's socket, in place of whatever this
 /// workspace had before. Lines of others are kept.
 pub fn configure(
     host: &Host,
@@ -159,6 +163,32 @@ pub fn would_change(
     Ok(edits.filter(Edit::is_needed).map(|e| e.path).collect())
 }
 
+/// Are the workspace's rules, if it has any, those of the selection, by whichever transport? What
+/// somebody wrote in their place is not.
+pub fn are_ours(
+    host: &Host,
+    id: &WorkspaceName,
+    port: u16,
+    selection: &Selection,
+) -> Result<bool, SyslogError> {
+    for transport in Transport::ALL {
+        let selection = &Selection {
+            transport,
+            ..selection.clone()
+        };
+        let texts = |rules| -> Result<Vec<Option<Vec<u8>>>, SyslogError> {
+            Ok(edits(host, id, port, rules)?
+                .into_iter()
+                .map(|e| e.new)
+                .collect())
+        };
+        if texts(Rules::Kept { or: selection })? == texts(Rules::Exactly(selection))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Which rules a workspace shall have.
 #[derive(Clone, Copy)]
 enum Rules<'a> {
@@ -187,10 +217,10 @@ impl<'a> Rules<'a> {
 }
 
 /// rsyslog's rules: those that are there, or the selection's.
-fn rsyslog_rules(files: &[&Edit], id: &WorkspaceName, port: u16, rules: Rules<'_>) -> String {
-    let kept = rules.kept(files, |text| rsyslog::present_rules(text, id, port));
+fn rsyslog_rules(files: &[&Edit], id: &WorkspaceName, to: &Target, rules: Rules<'_>) -> String {
+    let kept = rules.kept(files, |text| rsyslog::present_rules(text, id, to.port));
     if kept.is_empty() {
-        rsyslog::rules(port, rules.selection())
+        rsyslog::rules(to, rules.selection())
     } else {
         kept
     }
@@ -202,25 +232,47 @@ fn edits(
     port: u16,
     rules: Rules<'_>,
 ) -> Result<Vec<Edit>, SyslogError> {
+    let to = &Target::new(host, id, port);
     Ok(match &host.syslog {
         None => return Err(SyslogError::NoDaemon),
         Some(SyslogDaemon::Rsyslog { dir }) => {
             let mut ours = Edit::of(dir.join(OURS), Whose::Ours)?;
             let mut main = Edit::of(host.layout.path(RSYSLOG_CONF), Whose::Theirs)?;
-            let rules = rsyslog_rules(&[&ours, &main], id, port, rules);
+            let rules = rsyslog_rules(&[&ours, &main], id, to, rules);
             ours.change(|text| rsyslog::put(text, id, &rules));
             // From a time when there was no such folder: messages would be sent twice.
             main.change(|text| rsyslog::take_out(text, id));
+            load_once(host, [&mut ours, &mut main])?;
             vec![ours, main]
         }
         Some(SyslogDaemon::OldRsyslog) => {
             let mut edit = Edit::of(host.layout.path(RSYSLOG_CONF), Whose::Theirs)?;
-            let rules = rsyslog_rules(&[&edit], id, port, rules);
+            let rules = rsyslog_rules(&[&edit], id, to, rules);
             edit.change(|text| rsyslog::put(text, id, &rules));
+            load_once(host, [&mut edit])?;
             vec![edit]
         }
-        Some(SyslogDaemon::SyslogNg) => configure_syslog_ng(host, id, port, rules)?,
+        Some(SyslogDaemon::SyslogNg) => configure_syslog_ng(host, id, to, rules)?,
     })
+}
+
+/// Sees to it that rsyslog's module for sockets is loaded once where a stanza of ours needs it.
+fn load_once<'e>(host: &Host, edits: impl IntoIterator<Item = &'e mut Edit>) -> anyhow::Result<()> {
+    let main = host.layout.path(RSYSLOG_CONF);
+    let entries = std::fs::read_dir(host.layout.path(RSYSLOG_D))
+        .into_iter()
+        .flatten();
+    let found = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let drop_ins = found.filter(|path| path.extension().is_some_and(|e| e == "conf"));
+    let mut elsewhere = false;
+    for path in drop_ins.chain([main]) {
+        let text = files::read(&path, FILE_LIMIT)?.unwrap_or_default();
+        elsewhere |= rsyslog::is_loaded_by_others(&text);
+    }
+    for edit in edits {
+        edit.change(|text| rsyslog::load_once(text, elsewhere));
+    }
+    Ok(())
 }
 
 /// Takes this workspace's forwarding out of every place it may be in; of our own file also others'
@@ -244,6 +296,10 @@ pub fn unconfigure(
             (Daemon::SyslogNg, _) => edit.change(|text| syslog_ng::take_out(text, id)),
         }
     }
+    load_once(
+        host,
+        edits.iter_mut().filter(|e| e.daemon == Daemon::Rsyslog),
+    )?;
     apply(host, edits, Intent::Remove)
 }
 
@@ -361,20 +417,20 @@ fn all_files(host: &Host) -> anyhow::Result<Vec<Edit>> {
 fn configure_syslog_ng(
     host: &Host,
     id: &WorkspaceName,
-    port: u16,
+    to: &Target,
     rules: Rules<'_>,
 ) -> Result<Vec<Edit>, SyslogError> {
     let dir = host.layout.path(syslog_ng::CONF_D);
     let mut main = Edit::syslog_ng(host.layout.path(syslog_ng::MAIN), Whose::Theirs)?;
     let text = String::from_utf8_lossy(main.old.as_deref().unwrap_or_default()).into_owned();
     let mut ours = Edit::syslog_ng(dir.join(OURS), Whose::Ours)?;
-    let read = |text: &[u8]| syslog_ng::present_rules(text, id, port);
+    let read = |text: &[u8]| syslog_ng::present_rules(text, id, to.port);
     let mut statements = rules.kept(&[&ours, &main], read);
     if statements.is_empty() {
         let source = syslog_ng::source(&text)
             .or_else(|| source_in(&dir))
             .ok_or_else(|| SyslogError::NoSource(main.path.clone()))?;
-        statements = syslog_ng::rules(id, port, rules.selection(), &source);
+        statements = syslog_ng::rules(id, to, rules.selection(), &source);
     }
     let put = |text: &[u8]| syslog_ng::put(text, id, &statements);
     if syslog_ng::includes_conf_d(&text) && dir.is_dir() {

@@ -5,6 +5,7 @@
 //! only; what belongs to it is the run of `@127.0.0.1:<port>` lines right below.
 
 use super::selection::{Facility, Selection, Transport};
+use super::target::Target;
 use crate::base::ids::WorkspaceName;
 use crate::host::blocks::{self, Marks, bare, lines};
 use crate::host::template;
@@ -13,6 +14,9 @@ use std::ops::Range;
 /// What automation searches for; the workspace id follows.
 const HEADER: &str = "# OMS Syslog collection for workspace ";
 const END: &str = "# End of OMS Syslog collection for workspace ";
+
+/// Loads the module for sockets.
+const LOAD: &[u8] = b"$ModLoad omuxsock";
 
 /// Ports the original chose from: 25224 and up, all of the form 25xxx.
 const PORTS: Range<u16> = 25000..26000;
@@ -30,8 +34,9 @@ pub(super) fn put(text: &[u8], id: &WorkspaceName, rules: &str) -> Vec<u8> {
     marks(id).put_over(text, &stanzas(text, Some(id)), rules)
 }
 
-/// The rules that forward a selection to `port`.
-pub(super) fn rules(port: u16, selection: &Selection) -> String {
+/// The rules that forward a selection.
+pub(super) fn rules(to: &Target, selection: &Selection) -> String {
+    let port = to.port;
     match (selection.facilities.as_slice(), selection.transport) {
         ([], _) => format!("# Rules that others write below forward to 127.0.0.1:{port}.\n"),
         (facilities, Transport::Udp) => facilities
@@ -39,6 +44,7 @@ pub(super) fn rules(port: u16, selection: &Selection) -> String {
             .map(|f| datagrams(*f, selection, port))
             .collect(),
         (facilities, Transport::Tcp) => stream(facilities, selection, port),
+        (facilities, Transport::Unix) => socket(facilities, selection, &to.socket),
     }
 }
 
@@ -50,7 +56,7 @@ pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> Strin
     for stanza in stanzas(text, Some(id)) {
         for line in lines(&text[stanza.clone()]) {
             let line = &text[stanza.clone()][line];
-            if is_mark(line) {
+            if is_mark(line) || bare(line) == LOAD {
                 continue;
             }
             let mut line = String::from_utf8_lossy(bare(line)).into_owned();
@@ -58,6 +64,11 @@ pub(super) fn present_rules(text: &[u8], id: &WorkspaceName, port: u16) -> Strin
                 forwards = true;
                 line.truncate(line.len() - old.to_string().len());
                 line.push_str(&port.to_string());
+            } else if let Some(digits) = action_port(&line) {
+                forwards = true;
+                line.replace_range(digits, &port.to_string());
+            } else if to_socket(&line) {
+                forwards = true;
             }
             if line.is_empty() || !kept.contains(&line) {
                 kept.push(line);
@@ -101,6 +112,56 @@ fn stream(facilities: &[Facility], selection: &Selection, port: u16) -> String {
             ("%FACILITIES%", &names.join(",")),
             ("%SEVERITY%", selection.severity.name()),
             ("%PORT%", &port.to_string()),
+        ],
+    )
+}
+
+/// `text` with the line that loads the module of [`socket`] where our stanzas need it, once: a
+/// second one is an error. `elsewhere`: somebody else's line does it.
+pub(super) fn load_once(text: &[u8], elsewhere: bool) -> Vec<u8> {
+    let mut new = Vec::with_capacity(text.len() + 64);
+    let mut done = 0;
+    let mut loaded = elsewhere;
+    for stanza in stanzas(text, None) {
+        new.extend_from_slice(&text[done..stanza.start]);
+        done = stanza.end;
+        let all: Vec<&[u8]> = lines(&text[stanza.clone()])
+            .map(|line| &text[stanza.clone()][line])
+            .collect();
+        let needs_it = all.iter().any(|l| to_socket(&String::from_utf8_lossy(l)));
+        for (n, line) in all.iter().enumerate().filter(|(_, l)| bare(l) != LOAD) {
+            new.extend_from_slice(line);
+            if n == 0 && needs_it && !loaded {
+                new.extend_from_slice(LOAD);
+                new.push(b'\n');
+                loaded = true;
+            }
+        }
+    }
+    new.extend_from_slice(&text[done..]);
+    new
+}
+
+/// Does a line that is not ours load it?
+pub(super) fn is_loaded_by_others(text: &[u8]) -> bool {
+    let rest = blocks::cut(text, &stanzas(text, None));
+    lines(&rest).any(|line| {
+        let line = String::from_utf8_lossy(&rest[line]).to_ascii_lowercase();
+        let squeezed: String = line.split_whitespace().collect();
+        squeezed.starts_with("$modloadomuxsock")
+            || (squeezed.starts_with("module(") && squeezed.contains("load=\"omuxsock\""))
+    })
+}
+
+/// The module knows the old form only, up to version 8.2512.
+fn socket(facilities: &[Facility], selection: &Selection, socket: &str) -> String {
+    let names: Vec<&str> = facilities.iter().map(|f| f.name()).collect();
+    template::fill(
+        include_str!("../../../templates/host/rsyslog-unix.conf"),
+        &[
+            ("%FACILITIES%", &names.join(",")),
+            ("%SEVERITY%", selection.severity.name()),
+            ("%SOCKET%", socket),
         ],
     )
 }
@@ -192,4 +253,20 @@ fn forwarded_to(line: &[u8]) -> Option<u16> {
         return None;
     }
     action.strip_prefix("@127.0.0.1:")?.parse().ok()
+}
+
+/// Where the port stands in a rule whose action is `omfwd` to 127.0.0.1.
+fn action_port(line: &str) -> Option<Range<usize>> {
+    let is_rule = !line.trim_start().starts_with('#')
+        && line.contains("type=\"omfwd\"")
+        && line.contains("target=\"127.0.0.1\"");
+    let begin = line.find(" port=\"").filter(|_| is_rule)? + " port=\"".len();
+    let digits = line[begin..].find('"')?;
+    let end = begin + digits;
+    (digits > 0 && line[begin..end].bytes().all(|b| b.is_ascii_digit())).then_some(begin..end)
+}
+
+/// A rule whose action is the socket that an earlier line names.
+fn to_socket(line: &str) -> bool {
+    !line.trim_start().starts_with('#') && line.contains(":omuxsock:")
 }

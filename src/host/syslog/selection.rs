@@ -71,6 +71,40 @@ pub enum Transport {
     Udp,
     /// Nothing is lost while the agent restarts: the daemon keeps it in a queue.
     Tcp,
+    /// As TCP, by a socket in the file system: only who may reach it can send.
+    Unix,
+}
+
+impl Transport {
+    /// All of them.
+    pub const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Unix];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+            Transport::Unix => "unix",
+        }
+    }
+}
+
+/// Not a transport.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is no transport: `udp`, `tcp` or `unix`")]
+pub struct NoTransport(String);
+
+impl FromStr for Transport {
+    type Err = NoTransport;
+    fn from_str(text: &str) -> Result<Self, NoTransport> {
+        let named = |t: &&Transport| t.name() == text;
+        let short = || text.chars().filter(|c| !c.is_control()).take(40).collect();
+        Transport::ALL
+            .iter()
+            .find(named)
+            .copied()
+            .ok_or_else(|| NoTransport(short()))
+    }
 }
 
 /// Messages of these facilities, of this severity and worse.
@@ -105,8 +139,15 @@ impl Selection {
     }
 }
 
+impl Selection {
+    /// The transport at the end of a selection's text, if one is named.
+    pub fn named_transport(text: &str) -> Option<Transport> {
+        text.trim().rsplit_once([' ', '\t'])?.1.parse().ok()
+    }
+}
+
 /// As rsyslog writes it: `auth,authpriv.warning`; `*` is every facility, `none` nothing at all; then
-/// ` tcp` or ` udp`.
+/// ` tcp`, ` unix` or ` udp`.
 impl FromStr for Selection {
     type Err = BadSelection;
     fn from_str(text: &str) -> Result<Self, BadSelection> {
@@ -118,10 +159,12 @@ impl FromStr for Selection {
         if trimmed == "none" {
             return Ok(Selection::none());
         }
-        let (trimmed, transport) = match trimmed.rsplit_once([' ', '\t']) {
-            Some((rest, "tcp")) => (rest.trim_end(), Transport::Tcp),
-            Some((rest, "udp")) => (rest.trim_end(), Transport::Udp),
-            _ => (trimmed, Transport::Udp),
+        let (trimmed, transport) = match Selection::named_transport(trimmed) {
+            Some(named) => (
+                trimmed[..trimmed.len() - named.name().len()].trim_end(),
+                named,
+            ),
+            None => (trimmed, Transport::Udp),
         };
         let (facilities, severity) = trimmed
             .rsplit_once('.')
@@ -160,7 +203,7 @@ impl fmt::Display for Selection {
         write!(f, "{}.{}", names.join(","), self.severity)?;
         match self.transport {
             Transport::Udp => Ok(()),
-            Transport::Tcp => f.write_str(" tcp"),
+            named => write!(f, " {}", named.name()),
         }
     }
 }
@@ -192,6 +235,7 @@ mod tests {
             "kern.debug",
             "none",
             "kern,user.err tcp",
+            "kern.err unix",
         ] {
             assert_eq!(text.parse::<Selection>().unwrap().to_string(), text);
         }

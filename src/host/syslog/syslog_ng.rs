@@ -3,6 +3,7 @@
 
 use super::rsyslog::{is_mark, marks, stanzas as marked_stanzas};
 use super::selection::{Facility, Selection, Severity, Transport};
+use super::target::Target;
 use crate::base::ids::WorkspaceName;
 use crate::host::blocks::{self, bare, is_blank};
 use crate::host::template;
@@ -21,29 +22,39 @@ pub(super) fn put(text: &[u8], id: &WorkspaceName, rules: &str) -> Vec<u8> {
     marks(id).put_over(text, &stanzas(text, Some(id)), rules)
 }
 
-/// The statements that forward a selection of `source` to `port`.
-pub(super) fn rules(id: &WorkspaceName, port: u16, selection: &Selection, source: &str) -> String {
+/// The statements that forward a selection of `source`.
+pub(super) fn rules(
+    id: &WorkspaceName,
+    to: &Target,
+    selection: &Selection,
+    source: &str,
+) -> String {
     if selection.facilities.is_empty() {
-        return parts_for_others(id, port);
+        return parts_for_others(id, to.port);
     }
     let facilities: Vec<&str> = selection.facilities.iter().map(|f| f.name()).collect();
     template::fill(
         include_str!("../../../templates/host/syslog-ng.conf"),
         &[
             ("%WS%", id.as_str()),
-            ("%PORT%", &port.to_string()),
+            ("%DRIVER%", &driver(to, selection.transport)),
             ("%SOURCE%", source),
             ("%FACILITIES%", &facilities.join(", ")),
             ("%SEVERITY%", selection.severity.name()),
-            (
-                "%TRANSPORT%",
-                match selection.transport {
-                    Transport::Udp => "udp",
-                    Transport::Tcp => "tcp",
-                },
-            ),
         ],
     )
+}
+
+/// Without `time-reopen` it waits a minute after it found the agent's port closed for a moment.
+fn driver(to: &Target, transport: Transport) -> String {
+    match transport {
+        Transport::Unix => format!("unix-dgram(\"{}\" time-reopen(5))", to.socket),
+        Transport::Udp | Transport::Tcp => format!(
+            "network(\"127.0.0.1\" transport(\"{}\") port({}) time-reopen(5))",
+            transport.name(),
+            to.port
+        ),
+    }
 }
 
 /// The statements that this workspace has in `text`, as somebody wrote them, but for the port.
@@ -95,7 +106,7 @@ fn parts_for_others(id: &WorkspaceName, port: u16) -> String {
         .iter()
         .map(|s| format!("filter f_{id}_oms_ml_{s} {{ level({s}..emerg); }};\n"));
     let to = format!(
-        "destination d_{id}_oms {{ network(\"127.0.0.1\" transport(\"udp\") port({port})); }};\n"
+        "destination d_{id}_oms {{ network(\"127.0.0.1\" transport(\"udp\") port({port}) time-reopen(5)); }};\n"
     );
     facilities.chain(severities).chain([to]).collect()
 }

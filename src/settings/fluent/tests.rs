@@ -94,7 +94,7 @@ fn mistakes_name_file_and_line() {
         ("<a>\n k 'x\n</a>\n", "t.conf:2: the closing `'` is missing"),
         (
             "<a>\n k \"x\" y\n</a>\n",
-            "t.conf:2: `y` after the closing quote",
+            "t.conf:2: text after the closing quote",
         ),
         ("<a>\n k [1,\n</a>\n", "t.conf:2: the closing bracket"),
         (

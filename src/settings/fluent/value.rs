@@ -41,7 +41,8 @@ fn only_comment_follows(tail: &str, lines: &Lines<'_>) -> Result<(), Problem> {
     if tail.is_empty() || tail.starts_with('#') {
         Ok(())
     } else {
-        Err(lines.problem(format!("`{}` after the closing quote", super::brief(tail))))
+        // Not what it is: it may be the rest of a password.
+        Err(lines.problem("text after the closing quote or bracket"))
     }
 }
 
