@@ -71,6 +71,18 @@ to_each() {
     not_at "$HUB_DATA" "$WS" "$m-only"; not_at "$HUB_DATA" "$WS2" "$m-others"
     exits 0 on $name $OPT/bin/configure_syslog.sh select "$WS2" default
 }
+by_sockets() {
+    local m="sock-$$-$RANDOM" w
+    for w in $WS $WS2; do exits 0 on $name $OPT/bin/configure_syslog.sh transport unix "$w"; done
+    # rsyslog takes its module once only, whichever workspace needs it.
+    sh_ $name "if command -v rsyslogd >/dev/null; then rsyslogd -N1 && grep -c omuxsock: /etc/rsyslog.d/95-omsagent.conf | grep -qx 2; else syslog-ng -s; fi"
+    sh_ $name "logger -p auth.warning $m"
+    at "$HUB_DATA" "$WS" "$m" 20; at "$HUB_DATA" "$WS2" "$m" 10; at "$HUB2_DATA" "$WS3" "$m" 10
+    exits 0 on $name $OPT/bin/configure_syslog.sh transport udp "$WS"
+    sh_ $name "if command -v rsyslogd >/dev/null; then rsyslogd -N1; else syslog-ng -s; fi; logger -p auth.warning $m-left"
+    at "$HUB_DATA" "$WS" "$m-left" 20; at "$HUB_DATA" "$WS2" "$m-left" 10
+    exits 0 on $name $OPT/bin/configure_syslog.sh transport udp "$WS2"
+}
 one_hub_down() {
     local m="down-$$-$RANDOM" i t0
     hub2_stop
@@ -148,6 +160,7 @@ trap 'hub2_stop; finish' EXIT
 case_ 'five workspaces, listed in order' onboard_five
 case_ 'each has its port, unit, queue, rotation, process' each_its_own
 case_ 'lines to each; to one by choice' to_each
+case_ 'two by sockets' by_sockets
 case_ 'one hub down delays nobody else' one_hub_down
 case_ 'started, stopped, restarted one by one' apart
 case_ 'a broken one is counted, the others run' broken_one

@@ -14,6 +14,7 @@ use crate::settings::fluent::{self, Document, Problem};
 use crate::workspace;
 use crate::{err, out};
 use anyhow::{Context, Result, bail, ensure};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -153,24 +154,32 @@ fn load(tree: &Tree) -> Result<Document> {
     let document = fluent::load(&tree.main)?;
     for file in &document.files {
         ensure!(
-            !is_roots_alone(&tree.main, Path::new(file)),
-            "`{file}` is included and only root can read it: the agent cannot"
+            is_for_the_agent(&tree.main, Path::new(file)),
+            "`{file}` is included, and the agent's account cannot read it"
         );
     }
     Ok(document)
 }
 
-/// The service account may write the configuration, and what we show are lines of what we read:
-/// an `@include` must not lead root to a file of its own.
-fn is_roots_alone(main: &Path, file: &Path) -> bool {
+/// The service account may write the configuration, and what we show are lines of what we read: an
+/// `@include` must not lead root to what the account may not see.
+fn is_for_the_agent(main: &Path, file: &Path) -> bool {
     let meta = |path: &Path| std::fs::metadata(path).ok();
     let (Some(main), Some(file)) = (meta(main), meta(file)) else {
-        return false;
+        return true; // gone meanwhile
     };
-    nix::unistd::geteuid().is_root()
-        && main.uid() != 0
-        && (file.uid(), file.gid()) == (0, 0)
-        && file.mode() & 0o004 == 0
+    !nix::unistd::geteuid().is_root()
+        || main.uid() == 0
+        || may_read((main.uid(), main.gid()), &file)
+}
+
+fn may_read((uid, gid): (u32, u32), file: &Metadata) -> bool {
+    let bit = match (file.uid() == uid, file.gid() == gid) {
+        (true, _) => 0o400,
+        (false, true) => 0o040,
+        (false, false) => 0o004,
+    };
+    file.mode() & bit != 0
 }
 
 fn tree(subject: &Subject, layout: &Layout) -> Result<Tree> {

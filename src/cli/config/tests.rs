@@ -235,3 +235,28 @@ fn a_file_that_is_no_configuration_is_told_with_its_line() {
     assert_eq!(run(&convert()).unwrap(), 2);
     assert_eq!(std::fs::read(&output).unwrap(), first);
 }
+
+#[test]
+fn what_the_agents_account_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        std::fs::metadata(file.path()).unwrap()
+    };
+    let own = (mode(0o600).uid(), mode(0o600).gid());
+    let (uid, gid) = (own.0 + 1, own.1 + 1);
+    for (bits, account, wanted) in [
+        (0o640, own, true),
+        (0o640, (uid, own.1), true),
+        (0o640, (uid, gid), false),
+        (0o604, (uid, gid), true),
+        (0o600, (uid, own.1), false),
+    ] {
+        assert_eq!(
+            may_read(account, &mode(bits)),
+            wanted,
+            "{bits:o} {account:?}"
+        );
+    }
+}

@@ -74,7 +74,7 @@ fn one_line(text: &str) -> String {
 
 /// What the agent runs with.
 pub fn of_effective(e: &Effective) -> String {
-    let mut text = format!("Read from\n");
+    let mut text = String::from("Read from\n");
     for file in &e.files {
         let _ = writeln!(text, "  {file}");
     }

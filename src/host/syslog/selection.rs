@@ -71,7 +71,8 @@ pub enum Transport {
     Udp,
     /// Nothing is lost while the agent restarts: the daemon keeps it in a queue.
     Tcp,
-    /// As TCP, by a socket in the file system: only who may reach it can send.
+    /// A socket in the file system: only who may reach it can send, and a busy agent makes the daemon
+    /// wait. While there is no agent rsyslog's module loses messages; syslog-ng keeps them.
     Unix,
 }
 
