@@ -208,7 +208,7 @@ mod tests {
         let reader = Reader::open(&folder).unwrap();
         let other = temp.path().join("other.db");
         for bad in [
-            "INSERT INTO workspaces VALUES ('a', 'b', 'c')",
+            "INSERT INTO workspaces (id, name, created_at) VALUES ('a', 'b', 'c')",
             "DELETE FROM items",
             "DROP TABLE items",
             "CREATE TABLE x (y)",

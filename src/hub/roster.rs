@@ -62,7 +62,7 @@ impl Store {
         };
         let mut renewed = false;
         if found.disabled.is_none() && (found.pending || found.without_end) {
-            let mut db = self.writer();
+            let mut db = self.durable_writer()?;
             let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Again, as another connection may have changed it meanwhile.
             match find(&change, ws, certificate)? {
@@ -100,7 +100,7 @@ impl Store {
         version: Option<&str>,
     ) -> Result<Result<(), Denied>> {
         let (now, guid) = (now(), request.entity_id.as_str());
-        let mut db = self.writer();
+        let mut db = self.durable_writer()?;
         let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let disabled = |sql: &str, params: &[&str]| -> Result<bool> {
             let found: Option<bool> = change
@@ -173,7 +173,7 @@ impl Store {
     pub(super) fn offer(&self, agent: &Agent, new: &ClientCertificate) -> Result<Offered> {
         let (ws, guid) = (agent.workspace.as_str(), agent.guid.as_str());
         let now = now();
-        let mut db = self.writer();
+        let mut db = self.durable_writer()?;
         let change = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let offered = match find(&change, &agent.workspace, new)? {
             Some(found) if !found.guid.eq_ignore_ascii_case(guid) => return Ok(Offered::Others),

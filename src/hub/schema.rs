@@ -99,10 +99,10 @@ ALTER TABLE agents ADD COLUMN version TEXT;
 ALTER TABLE agents ADD COLUMN last_upload_at TEXT;
 ALTER TABLE agents ADD COLUMN renewal_asked_at TEXT;
 ALTER TABLE agents ADD COLUMN disabled_at TEXT;
-UPDATE agents SET (last_upload_at, version) = (
-    SELECT u.received_at, u.client_version FROM uploads u
-    WHERE u.workspace = agents.workspace AND u.agent_guid = agents.guid
-    ORDER BY u.id DESC LIMIT 1);
+UPDATE agents SET last_upload_at = u.received_at, version = u.client_version
+FROM (SELECT workspace, agent_guid, received_at, client_version, max(id) FROM uploads
+      GROUP BY workspace, agent_guid) u
+WHERE u.workspace = agents.workspace AND u.agent_guid = agents.guid;
 ALTER TABLE certificates ADD COLUMN not_after TEXT;
 ALTER TABLE certificates ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE telemetry (

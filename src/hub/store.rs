@@ -65,6 +65,14 @@ impl Store {
         held(&self.writer)
     }
 
+    /// For changes that a power cut must not take back once they were acknowledged: an agent that
+    /// threw its old certificate away would be a stranger.
+    pub(super) fn durable_writer(&self) -> Result<Durable<'_>> {
+        let db = self.writer();
+        db.pragma_update(None, "synchronous", "FULL")?;
+        Ok(Durable(db))
+    }
+
     /// The shared keys of a workspace; `None` for one that is not known.
     pub(super) fn keys(&self, id: &WorkspaceId) -> Result<Option<Keys>> {
         if !workspaces::known(&self.reader(), id)? {
@@ -166,6 +174,29 @@ impl Store {
     }
 }
 
+/// [`Store::writer`], with every commit on the disk before it returns.
+pub(super) struct Durable<'a>(MutexGuard<'a, Connection>);
+
+impl std::ops::Deref for Durable<'_> {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Durable<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+impl Drop for Durable<'_> {
+    fn drop(&mut self) {
+        // If it failed, commits would only be slower.
+        let _ = self.0.pragma_update(None, "synchronous", "NORMAL");
+    }
+}
+
 /// A statement that failed half-way was rolled back when its transaction was dropped, so a lock
 /// left by a thread that died guards nothing broken.
 fn held(db: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
@@ -183,6 +214,21 @@ mod tests {
         let other = "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap();
         assert!(store.keys(&other).unwrap().is_none());
         assert!(store.keys(&ws).unwrap().is_some());
+    }
+
+    #[test]
+    fn durable_changes_wait_for_the_disk_and_others_do_not() {
+        let (_temp, store, ws) = store();
+        let level = |db: &Connection| -> i64 {
+            db.pragma_query_value(None, "synchronous", |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(level(&store.writer()), 1);
+        assert_eq!(level(&store.durable_writer().unwrap()), 2);
+        assert_eq!(level(&store.writer()), 1);
+        let registered = store.register(&ws, &request("one"), &certificate(&ws, 300), None);
+        registered.unwrap().unwrap();
+        assert_eq!(level(&store.writer()), 1);
     }
 
     #[test]

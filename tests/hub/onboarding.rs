@@ -20,9 +20,7 @@ fn forbidden(reason: &str) -> (u16, String) {
 }
 
 fn heartbeat(stage: &Stage, agent: &Agent) -> (u16, String) {
-    let body = agent.topology().to_xml();
-    let request = post(&stage.host("oms"), TOPOLOGY, &[], body.as_bytes());
-    exchange(&mut stage.connect(Some(agent)), &request).verdict()
+    stage.heartbeat(agent).verdict()
 }
 
 #[test]
@@ -239,4 +237,81 @@ fn a_workspace_added_while_serving_is_known_at_once() {
     assert_eq!(heartbeat(&stage, &agent).0, 200);
     stage.ws = first; // the certificate is good in its own workspace only
     assert_eq!(heartbeat(&stage, &agent), forbidden("UnknownCertificate"));
+}
+
+#[test]
+fn either_key_of_a_workspace_lets_agents_in() {
+    use omsagent::hub::{Which, Workspaces};
+    let mut stage = Stage::new();
+    let mut all = Workspaces::open(&stage.folder).unwrap();
+    let (ws, first) = (stage.ws.clone(), stage.key.clone());
+    let second = all.rotate_key(&ws, Which::Secondary, None).unwrap();
+    let old = stage.agent();
+    stage.key = second.clone();
+    stage.agent();
+    let third = all.rotate_key(&ws, Which::Primary, None).unwrap();
+    stage.agent();
+    stage.key = third;
+    stage.agent();
+    stage.key = first;
+    let refused = stage.onboard(&Agent::new()).verdict();
+    assert_eq!(refused, forbidden("InvalidWorkspaceKey"));
+    assert_eq!(heartbeat(&stage, &old).0, 200, "known by its certificate");
+}
+
+#[test]
+fn who_is_disabled_is_told_so() {
+    use omsagent::hub::{Agents, Workspaces};
+    let stage = Stage::new();
+    let (agent, other) = (stage.agent(), stage.agent());
+    let verdicts = || {
+        [
+            stage.onboard(&agent).verdict(),
+            heartbeat(&stage, &agent),
+            stage.renew(&agent, &stage.certified(&agent.guid, 0, 365)),
+        ]
+    };
+    let mut agents = Agents::open(&stage.folder).unwrap();
+    agents.disable(&stage.ws, &agent.guid, true).unwrap();
+    assert_eq!(verdicts(), [(); 3].map(|()| forbidden("AgentDisabled")));
+    let upload = stage.upload(&agent, &[], envelope(1).as_bytes());
+    assert_eq!(upload.status, 403);
+    assert!(upload.text().contains("AgentDisabled"), "{}", upload.text());
+    assert_eq!(heartbeat(&stage, &other).0, 200);
+    agents.disable(&stage.ws, &agent.guid, false).unwrap();
+    assert_eq!(heartbeat(&stage, &agent).0, 200);
+    let mut all = Workspaces::open(&stage.folder).unwrap();
+    all.disable(&stage.ws, true).unwrap();
+    assert_eq!(verdicts(), [(); 3].map(|()| forbidden("WorkspaceDisabled")));
+    // Who does not have the key learns nothing of it.
+    let wrong = verdict(&stage, |s| s.key = Secret::new("AAECAwQFBgcICQoLDA0ODw=="));
+    assert_eq!(wrong, forbidden("InvalidWorkspaceKey"));
+    all.disable(&stage.ws, false).unwrap();
+    assert_eq!(stage.onboard(&agent).status, 200);
+    agents.remove(&stage.ws, &agent.guid).unwrap();
+    assert_eq!(heartbeat(&stage, &agent), forbidden("UnknownCertificate"));
+    assert_eq!(stage.onboard(&agent).status, 200);
+    all.remove(&stage.ws, false).unwrap();
+    assert_eq!(heartbeat(&stage, &agent), forbidden("UnknownWorkspace"));
+    assert_eq!(
+        stage.onboard(&agent).verdict(),
+        forbidden("UnknownWorkspace")
+    );
+}
+
+#[test]
+fn the_version_of_an_agent_is_noted() {
+    let stage = Stage::new();
+    let agent = stage.agent();
+    let version = || stage.value("SELECT version FROM agents");
+    assert_eq!(version(), r#"{"version":null}"#);
+    let body = agent.topology().to_xml();
+    let headers = [("User-Agent", "LinuxMonitoringAgent/2.0.0-1")];
+    let request = post(&stage.host("oms"), TOPOLOGY, &headers, body.as_bytes());
+    let answer = exchange(&mut stage.connect(Some(&agent)), &request);
+    assert_eq!(answer.status, 200);
+    assert_eq!(version(), r#"{"version":"2.0.0-1"}"#);
+    let headers = [("x-ms-client-version", "2.0.1-1")];
+    stage.upload(&agent, &headers, envelope(1).as_bytes());
+    assert_eq!(version(), r#"{"version":"2.0.1-1"}"#);
 }

@@ -6,7 +6,7 @@ use omsagent::base::ids::{AgentGuid, WorkspaceId};
 use omsagent::base::secret::Secret;
 use omsagent::hub::{Folder, NewWorkspace, Options, Reader, Server, Stop, Workspaces};
 use omsagent::wire::signature;
-use omsagent::wire::topology::TopologyRequest;
+use omsagent::wire::topology::{CertificateUpdateRequest, TopologyRequest, TopologyResponse};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -21,6 +21,8 @@ use std::time::Duration;
 
 pub const DOMAIN: &str = "hub.test";
 pub const TOPOLOGY: &str = "/AgentService.svc/LinuxAgentTopologyRequest";
+pub const RENEW: &str = "/ConfigurationService.Svc/RenewCertificate";
+pub const TELEMETRY: &str = "/AgentService.svc/AgentTelemetry";
 pub const UPLOAD: &str = "/OperationalData.svc/PostJsonDataItems";
 
 pub type Connection = StreamOwned<ClientConnection, TcpStream>;
@@ -147,6 +149,36 @@ impl Stage {
         exchange(&mut self.connect(Some(agent)), &request)
     }
 
+    /// A topology heartbeat.
+    pub fn heartbeat(&self, agent: &Agent) -> Answer {
+        let body = agent.topology().to_xml();
+        let request = post(&self.host("oms"), TOPOLOGY, &[], body.as_bytes());
+        exchange(&mut self.connect(Some(agent)), &request)
+    }
+
+    /// Whether the answer to a topology heartbeat asks for a new certificate.
+    pub fn asks(&self, agent: &Agent) -> bool {
+        let answer = self.heartbeat(agent);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let response = TopologyResponse::parse(&answer.body).unwrap();
+        response.update_certificate
+    }
+
+    /// Sends a new certificate, with the old one.
+    pub fn renew(&self, old: &Agent, new: &Agent) -> (u16, String) {
+        let request = CertificateUpdateRequest {
+            certificate_base64: new.topology().certificate_base64,
+        };
+        let body = request.compose();
+        let request = post(&self.host("oms"), RENEW, &[], body.as_bytes());
+        exchange(&mut self.connect(Some(old)), &request).verdict()
+    }
+
+    /// A certificate as agents make them, valid from so many seconds from now for so many days.
+    pub fn certified(&self, guid: &AgentGuid, from: i64, days: u64) -> Agent {
+        Agent::certified(self.ws.as_str(), guid, from, days)
+    }
+
     /// The only value of a query.
     pub fn value(&self, sql: &str) -> String {
         let rows = Reader::open(&self.folder).unwrap().query(sql).unwrap();
@@ -205,6 +237,28 @@ impl Agent {
             guid,
             certificate: made.cert.der().to_vec(),
             key: made.signing_key.serialize_der(),
+        }
+    }
+
+    /// With a certificate whose subject is that of protocol.md 1.6.
+    pub fn certified(ws: &str, guid: &AgentGuid, from: i64, days: u64) -> Self {
+        use rcgen::DnType;
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        let name = &mut params.distinguished_name;
+        name.push(DnType::CommonName, ws);
+        name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), guid.as_str());
+        name.push(DnType::OrganizationalUnitName, "Linux Monitoring Agent");
+        name.push(DnType::OrganizationName, "Microsoft");
+        let start = u64::try_from(jiff::Timestamp::now().as_second() + from).unwrap();
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(start);
+        params.not_after = params.not_before + Duration::from_secs(days * 86_400);
+        let certificate = params.self_signed(&key).unwrap();
+        Agent {
+            guid: guid.clone(),
+            certificate: certificate.der().to_vec(),
+            key: key.serialize_der(),
         }
     }
 

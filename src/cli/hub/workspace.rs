@@ -167,7 +167,7 @@ fn list(workspaces: Vec<Workspace>, json: bool) -> Result<()> {
         print_json(&lines?);
         return Ok(());
     }
-    let rows = Rows {
+    let mut rows = Rows {
         columns: ["Id", "Name", "Agents", "LastSeen", "Created", "Disabled"]
             .map(str::to_owned)
             .into(),
@@ -185,6 +185,10 @@ fn list(workspaces: Vec<Workspace>, json: bool) -> Result<()> {
             })
             .collect(),
     };
+    if rows.rows.iter().all(|row| row.last() == Some(&Cell::Null)) {
+        rows.columns.pop(); // scripts know the table without it
+        rows.rows.iter_mut().for_each(|row| drop(row.pop()));
+    }
     super::print_table(&rows);
     Ok(())
 }
