@@ -4,7 +4,7 @@
 //! them.
 
 use crate::agent::ingest::Connection;
-use crate::agent::listen::{Kept, Protocol, Stream};
+use crate::agent::listen::{Asked, Kept, Stream};
 use crate::agent::syslog::framing::Framing;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
@@ -18,7 +18,6 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Seek, Write};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -37,8 +36,8 @@ const LIST_LIMIT: u64 = 32 << 20;
 pub struct Legacy {
     /// Listening sockets.
     pub sockets: Vec<Kept>,
-    /// Connections, each with the address that its source was told to listen on.
-    pub connections: Vec<(SocketAddr, Connection)>,
+    /// Connections, each with what its source was told to listen on.
+    pub connections: Vec<(Asked, Connection)>,
     /// Notes about the configuration that were told already.
     pub told: Vec<String>,
 }
@@ -52,12 +51,12 @@ struct List {
 #[derive(Serialize, Deserialize)]
 struct Entry {
     kind: Kind,
-    asked: SocketAddr,
+    asked: Asked,
 }
 
 #[derive(Serialize, Deserialize)]
 enum Kind {
-    Listening(Protocol),
+    Listening,
     /// What its framing holds, base64, and what it skips.
     Connection(String, Option<usize>),
 }
@@ -99,21 +98,21 @@ impl Legacy {
         let mut sockets: Vec<OwnedFd> = Vec::new();
         for kept in self.sockets {
             list.sockets.push(Entry {
-                kind: Kind::Listening(kept.protocol),
+                kind: Kind::Listening,
                 asked: kept.asked,
             });
             sockets.push(kept.socket);
         }
         for (asked, connection) in self.connections {
-            let Stream::Tcp(stream) = connection.stream else {
-                continue;
-            };
             let (held, skip) = connection.framing.into_parts();
             list.sockets.push(Entry {
                 kind: Kind::Connection(STANDARD.encode(held), skip),
                 asked,
             });
-            sockets.push(stream.into());
+            sockets.push(match connection.stream {
+                Stream::Tcp(stream) => stream.into(),
+                Stream::Unix(stream) => stream.into(),
+            });
         }
         let memory = rustix::fs::memfd_create("omsagent-handover", MemfdFlags::CLOEXEC)?;
         let mut memory = File::from(memory);
@@ -171,14 +170,14 @@ fn receive(from: &UnixStream) -> Result<Legacy> {
     };
     for (Entry { kind, asked }, socket) in list.sockets.into_iter().zip(descriptors) {
         match kind {
-            Kind::Listening(protocol) => legacy.sockets.push(Kept {
-                protocol,
-                asked,
-                socket,
-            }),
+            Kind::Listening => legacy.sockets.push(Kept { asked, socket }),
             Kind::Connection(held, skip) => {
                 let framing = Framing::from_parts(STANDARD.decode(held)?, skip);
-                let connection = Connection::new(socket.into(), framing);
+                let stream = match asked {
+                    Asked::Streams(_) | Asked::Datagrams(_) => Stream::Unix(socket.into()),
+                    Asked::Tcp(_) | Asked::Udp(_) => Stream::Tcp(socket.into()),
+                };
+                let connection = Connection::new(stream, framing);
                 legacy.connections.push((asked, connection));
             }
         }
@@ -218,11 +217,11 @@ mod tests {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let at = udp.local_addr().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let asked = listener.local_addr().unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Asked::Tcp(address);
         let mut legacy = Legacy {
             sockets: vec![Kept {
-                protocol: Protocol::Udp,
-                asked: at,
+                asked: Asked::Udp(at),
                 socket: udp.into(),
             }],
             told: vec!["once".into()],
@@ -230,12 +229,12 @@ mod tests {
         };
         let mut far = Vec::new();
         for n in 0..AT_ONCE {
-            far.push(TcpStream::connect(asked).unwrap());
+            far.push(TcpStream::connect(address).unwrap());
             let (stream, _) = listener.accept().unwrap();
             let mut framing = Framing::default();
             framing.take(format!("<1>half {n}").as_bytes(), |_| panic!("not whole"));
-            let connection = Connection::new(stream, framing);
-            legacy.connections.push((asked, connection));
+            let connection = Connection::new(Stream::Tcp(stream), framing);
+            legacy.connections.push((asked.clone(), connection));
         }
         let (ours, theirs) = UnixStream::pair().unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();

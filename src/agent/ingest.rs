@@ -17,7 +17,7 @@ use crate::agent::syslog::{self, item};
 use log::{info, warn};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, Read};
-use std::net::{TcpStream, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -75,9 +75,9 @@ pub struct Connection {
 
 impl Connection {
     /// One that was handed over; whose it is [`Ingest::adopt`] says.
-    pub fn new(stream: TcpStream, framing: Framing) -> Self {
+    pub fn new(stream: Stream, framing: Framing) -> Self {
         Connection {
-            stream: Stream::Tcp(stream),
+            stream,
             framing,
             source: 0,
             heard: Instant::now(),
@@ -196,17 +196,11 @@ impl Ingest {
 
     /// Connections that were taken over, each with the number of its source.
     pub fn adopt(&mut self, connections: impl Iterator<Item = (usize, Connection)>) {
-        for (source, connection) in connections {
-            let Stream::Tcp(stream) = &connection.stream else {
-                continue;
-            };
-            if stream.set_nonblocking(true).is_ok() {
-                self.connections.push(Connection {
-                    source,
-                    ..connection
-                });
-            }
-        }
+        let adopted = connections.map(|(source, connection)| Connection {
+            source,
+            ..connection
+        });
+        self.connections.extend(adopted);
     }
 
     /// Reads until told otherwise; then takes what has arrived, and hands everything to the queues.
@@ -228,10 +222,17 @@ impl Ingest {
             self.read(&vec![true; self.sockets()], &mut buffer);
         }
         let mut connections = std::mem::take(&mut self.connections);
-        let hands_over = self.ending.hands_over();
-        // A socket in the file system is opened anew, and its senders come again.
-        let goes_on = |c: &Connection| hands_over && matches!(c.stream, Stream::Tcp(_));
-        for mut connection in connections.extract_if(.., |c| !goes_on(c)) {
+        let mut ended = connections.len();
+        if self.ending.hands_over() {
+            ended = 0;
+            let sockets = Sockets {
+                udp: std::mem::take(&mut self.udp),
+                local: std::mem::take(&mut self.local),
+                streams: std::mem::take(&mut self.listeners),
+            };
+            sockets.leave_names();
+        }
+        for mut connection in connections.drain(..ended) {
             let source = &mut self.sources[connection.source];
             connection
                 .framing

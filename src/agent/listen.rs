@@ -16,12 +16,13 @@ const DATAGRAM_BUFFER: usize = 8 << 20;
 const TRIES: usize = 16;
 /// For the service account and its group: who may write the configuration may send.
 const SOCKET_MODE: u32 = 0o660;
+
 /// Datagrams wait that long in the kernel without loss.
 const REST: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// After an `accept` that gave nothing. Out of file descriptors or memory the socket stays readable:
 /// without a rest its thread would do nothing but ask again.
-pub fn rest_after(error: &std::io::Error) {
+pub fn rest_after(error: &Error) {
     use nix::libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     if let Some(EMFILE | ENFILE | ENOBUFS | ENOMEM) = error.raw_os_error() {
         std::thread::sleep(REST);
@@ -61,7 +62,7 @@ pub enum Stream {
 #[derive(Debug)]
 pub struct LocalDatagrams {
     socket: UnixDatagram,
-    _file: SocketFile,
+    file: SocketFile,
 }
 
 /// The name of a socket in the file system, which goes with it.
@@ -134,83 +135,120 @@ impl AsFd for LocalDatagrams {
     }
 }
 
-/// What a listening socket speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Protocol {
-    /// Datagrams.
-    Udp,
-    /// Streams.
-    Tcp,
+/// What a listening socket is there for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Asked {
+    /// Datagrams at this address; the port may be 0.
+    Udp(SocketAddr),
+    /// Streams at this address; the port may be 0.
+    Tcp(SocketAddr),
+    /// Datagrams at a name in the file system.
+    Datagrams(PathBuf),
+    /// Streams at a name in the file system.
+    Streams(PathBuf),
+}
+
+impl Asked {
+    /// The name in the file system.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Asked::Datagrams(path) | Asked::Streams(path) => Some(path),
+            Asked::Udp(_) | Asked::Tcp(_) => None,
+        }
+    }
+
+    /// Could both not be there at once?
+    fn clashes(&self, other: &Asked) -> bool {
+        let port = |asked: &Asked| match asked {
+            Asked::Udp(address) | Asked::Tcp(address) => Some(address.port()),
+            _ => None,
+        };
+        let same_port = port(self).is_some_and(|p| p != 0 && port(other) == Some(p));
+        same_port || self.path().is_some_and(|p| other.path() == Some(p))
+    }
 }
 
 /// A bound socket that outlives its configuration.
 #[derive(Debug)]
 pub struct Kept {
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// What its source asked for; the port may be 0.
-    pub asked: SocketAddr,
+    /// What its source asked for.
+    pub asked: Asked,
     /// The socket.
     pub socket: OwnedFd,
 }
 
-impl Sockets {
-    /// The same sockets once more, with what their sources asked for.
-    pub fn copies(&self, sources: &[Syslog]) -> std::io::Result<Vec<Kept>> {
-        let asked = |number: &usize| sources.get(*number).map(Syslog::asked);
-        let mut copies = Vec::new();
-        for (socket, number) in &self.udp {
-            if let Some(asked) = asked(number) {
-                let socket = socket.try_clone()?.into();
-                let protocol = Protocol::Udp;
-                copies.push(Kept {
-                    protocol,
-                    asked,
-                    socket,
-                });
-            }
+impl Syslog {
+    fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.port)
+    }
+
+    /// Where its streams come from.
+    pub fn streams(&self) -> Asked {
+        match &self.listen {
+            Listen::Unix(path) => Asked::Streams(path.clone()),
+            Listen::Udp | Listen::Tcp => Asked::Tcp(self.address()),
         }
-        for (listener, number) in &self.streams {
-            let Listener::Tcp(socket) = listener else {
-                continue;
-            };
-            if let Some(asked) = asked(number) {
-                let socket = socket.try_clone()?.into();
-                let protocol = Protocol::Tcp;
-                copies.push(Kept {
-                    protocol,
-                    asked,
-                    socket,
-                });
-            }
-        }
-        Ok(copies)
+    }
+
+    /// Every socket that it wants.
+    fn asks(&self) -> Vec<Asked> {
+        let udp = (self.listen == Listen::Udp).then(|| Asked::Udp(self.address()));
+        let local = self.datagrams.clone().map(Asked::Datagrams);
+        let all = [udp, Some(self.streams()), local];
+        all.into_iter().flatten().collect()
     }
 }
 
-impl Syslog {
-    /// Where it wants to listen.
-    pub fn asked(&self) -> SocketAddr {
-        SocketAddr::new(self.bind, self.port)
+impl Sockets {
+    /// The same sockets once more, with what their sources asked for.
+    pub fn copies(&self, sources: &[Syslog]) -> Result<Vec<Kept>> {
+        let mut copies = Vec::new();
+        let mut copy = |socket: BorrowedFd<'_>, asked: Option<Asked>| -> Result<()> {
+            if let Some(asked) = asked {
+                let socket = socket.try_clone_to_owned()?;
+                copies.push(Kept { asked, socket });
+            }
+            Ok(())
+        };
+        for (socket, number) in &self.udp {
+            let source = sources.get(*number);
+            copy(socket.as_fd(), source.map(|s| Asked::Udp(s.address())))?;
+        }
+        for (socket, number) in &self.local {
+            let path = sources.get(*number).and_then(|s| s.datagrams.clone());
+            copy(socket.as_fd(), path.map(Asked::Datagrams))?;
+        }
+        for (socket, number) in &self.streams {
+            copy(socket.as_fd(), sources.get(*number).map(Syslog::streams))?;
+        }
+        Ok(copies)
+    }
+
+    /// Their names in the file system stay when they go: somebody else has the sockets, too.
+    pub fn leave_names(self) {
+        for (socket, _) in self.local {
+            std::mem::forget(socket.file);
+        }
+        for (listener, _) in self.streams {
+            if let Listener::Unix(_, file) = listener {
+                std::mem::forget(file);
+            }
+        }
+    }
+}
+
+/// Takes away the names in the file system of those in `gone` that are not in `stay`.
+pub fn remove_names(gone: &[Kept], stay: &[Kept]) {
+    let paths = gone.iter().filter_map(|k| k.asked.path());
+    for path in paths.filter(|p| stay.iter().all(|s| s.asked.path() != Some(p))) {
+        let _ = std::fs::remove_file(path);
     }
 }
 
 /// Takes the one that was asked for out of `kept`.
-fn take(kept: &mut Vec<Kept>, protocol: Protocol, asked: SocketAddr) -> Option<OwnedFd> {
-    let at = kept
-        .iter()
-        .position(|k| k.protocol == protocol && k.asked == asked)?;
+fn take(kept: &mut Vec<Kept>, asked: &Asked) -> Option<OwnedFd> {
+    let at = kept.iter().position(|k| k.asked == *asked)?;
     Some(kept.swap_remove(at).socket)
-}
-
-/// What was kept for a port; `None` when the source has to bind it.
-fn take_both(kept: &mut Vec<Kept>, source: &Syslog) -> Option<Bound> {
-    let udp = take(kept, Protocol::Udp, source.asked()).map(UdpSocket::from);
-    let tcp = take(kept, Protocol::Tcp, source.asked()).map(TcpListener::from);
-    match source.listen {
-        Listen::Tcp => tcp.map(|tcp| (None, Some(tcp))),
-        _ => udp.map(|udp| (Some(udp), tcp)),
-    }
 }
 
 /// The sockets that `sources` will have: of `kept` those they go on with, and new ones, bound now
@@ -221,40 +259,40 @@ pub fn prepare(
     mut kept: Vec<Kept>,
 ) -> std::result::Result<Vec<Kept>, ListenError> {
     let mut ready = Vec::new();
-    let mut new = Vec::new();
-    let at_port = |source: &&Syslog| !matches!(source.listen, Listen::Unix(_));
-    for source in sources.iter().filter(at_port) {
-        let before = ready.len();
-        let asked = source.asked();
-        for protocol in [Protocol::Udp, Protocol::Tcp] {
-            let socket = take(&mut kept, protocol, asked);
-            ready.extend(socket.map(|socket| Kept {
-                protocol,
-                asked,
-                socket,
-            }));
-        }
-        if ready.len() == before {
-            new.push(source);
-        }
+    for asked in sources.iter().flat_map(Syslog::asks) {
+        let socket = take(&mut kept, &asked);
+        ready.extend(socket.map(|socket| Kept { asked, socket }));
     }
-    for source in new {
-        if source.port != 0 && kept.iter().any(|k| k.asked.port() == source.port) {
+    let on_the_way = |source: &Syslog| {
+        let asks = source.asks();
+        kept.iter()
+            .any(|k| asks.iter().any(|asked| asked.clashes(&k.asked)))
+    };
+    let mut made: Vec<Kept> = Vec::new();
+    for (number, source) in sources.iter().enumerate() {
+        if on_the_way(source) {
             continue;
         }
-        let asked = source.asked();
-        let (udp, tcp) = bind_port(source)?;
-        ready.extend(udp.map(|s| Kept {
-            protocol: Protocol::Udp,
-            asked,
-            socket: s.into(),
-        }));
-        ready.extend(tcp.map(|s| Kept {
-            protocol: Protocol::Tcp,
-            asked,
-            socket: s.into(),
-        }));
+        // Whatever it has already it has from `ready`.
+        let own = |k: &Kept| source.asks().contains(&k.asked);
+        let copy = |k: &Kept| {
+            let socket = k.socket.try_clone().ok()?;
+            let asked = k.asked.clone();
+            Some(Kept { asked, socket })
+        };
+        let have: Vec<Kept> = ready.iter().filter(|k| own(k)).filter_map(copy).collect();
+        let had: Vec<Asked> = have.iter().map(|k| k.asked.clone()).collect();
+        let mut sockets = Sockets::default();
+        if let Err(error) = bind_one(number, source, have, &mut sockets) {
+            sockets.leave_names();
+            remove_names(&made, &[]);
+            return Err(error);
+        }
+        let copies = sockets.copies(sources).unwrap_or_default();
+        sockets.leave_names();
+        made.extend(copies.into_iter().filter(|k| !had.contains(&k.asked)));
     }
+    ready.extend(made);
     Ok(ready)
 }
 
@@ -292,44 +330,100 @@ pub enum ListenError {
 }
 
 /// Binds every source. A source that asks for UDP also listens on TCP at the same port, where
-/// that is free; one that names a socket beside its port takes datagrams there, where it can. Ports
-/// that were kept from before are used where they fit.
+/// that is free; one that names a socket beside its port takes datagrams there, where it can.
+///
+/// Sockets that were kept from before are used where they fit.
 pub fn bind(sources: &[Syslog], mut kept: Vec<Kept>) -> std::result::Result<Sockets, ListenError> {
     let mut sockets = Sockets::default();
     for (number, source) in sources.iter().enumerate() {
-        match &source.listen {
-            Listen::Unix(path) => {
-                let listener = local_stream(path).map_err(|e| local_failed(source, path, &e))?;
-                info!("listening for syslog on {} (streams)", path.display());
-                sockets.streams.push((listener, number));
-            }
-            Listen::Udp | Listen::Tcp => {
-                let (udp, tcp) = match take_both(&mut kept, source) {
-                    Some(both) => both,
-                    None => bind_port(source)?,
-                };
-                tell(&udp, &tcp);
-                sockets.udp.extend(udp.map(|s| (s, number)));
-                let tcp = tcp.map(|s| (Listener::Tcp(s), number));
-                sockets.streams.extend(tcp);
-            }
-        }
-        if let Some(path) = &source.datagrams {
-            match local_datagrams(path) {
-                Ok(socket) => {
-                    info!("listening for syslog on {} (datagrams)", path.display());
-                    sockets.local.push((socket, number));
-                }
-                Err(error) => warn!("{}; the port works", local_failed(source, path, &error)),
-            }
-        }
+        let asks = source.asks();
+        let own = |asked: &Asked| {
+            let socket = take(&mut kept, asked)?;
+            let asked = asked.clone();
+            Some(Kept { asked, socket })
+        };
+        let have = asks.iter().filter_map(own).collect();
+        let before = (
+            sockets.udp.len(),
+            sockets.local.len(),
+            sockets.streams.len(),
+        );
+        bind_one(number, source, have, &mut sockets)?;
+        tell(source, &sockets, before);
     }
     Ok(sockets)
 }
 
-fn tell(udp: &Option<UdpSocket>, tcp: &Option<TcpListener>) {
-    let address = udp.as_ref().map(UdpSocket::local_addr);
-    let address = address.or(tcp.as_ref().map(TcpListener::local_addr));
+fn bind_one(
+    number: usize,
+    source: &Syslog,
+    mut have: Vec<Kept>,
+    sockets: &mut Sockets,
+) -> std::result::Result<(), ListenError> {
+    match &source.listen {
+        Listen::Unix(path) => {
+            let listener = match take(&mut have, &source.streams()) {
+                Some(socket) => Listener::Unix(socket.into(), SocketFile(path.clone())),
+                None => local_stream(path).map_err(|e| local_failed(source, path, &e))?,
+            };
+            sockets.streams.push((listener, number));
+        }
+        Listen::Udp | Listen::Tcp => {
+            let udp = take(&mut have, &Asked::Udp(source.address())).map(UdpSocket::from);
+            let tcp = take(&mut have, &Asked::Tcp(source.address())).map(TcpListener::from);
+            let (udp, tcp) = complete(source, udp, tcp)?;
+            sockets.udp.extend(udp.map(|s| (s, number)));
+            let tcp = tcp.map(|s| (Listener::Tcp(s), number));
+            sockets.streams.extend(tcp);
+        }
+    }
+    if let Some(path) = &source.datagrams {
+        let socket = match take(&mut have, &Asked::Datagrams(path.clone())) {
+            Some(socket) => Ok(LocalDatagrams {
+                socket: socket.into(),
+                file: SocketFile(path.clone()),
+            }),
+            None => local_datagrams(path),
+        };
+        match socket {
+            Ok(socket) => sockets.local.push((socket, number)),
+            Err(error) => warn!("{}; the port works", local_failed(source, path, &error)),
+        }
+    }
+    Ok(())
+}
+
+/// What a source at a port has, and what it lacks of it.
+fn complete(
+    source: &Syslog,
+    udp: Option<UdpSocket>,
+    tcp: Option<TcpListener>,
+) -> std::result::Result<Bound, ListenError> {
+    let at = |port| SocketAddr::new(source.bind, port);
+    match (udp, tcp) {
+        (None, None) => bind_port(source),
+        (None, Some(tcp)) if source.listen == Listen::Udp => {
+            let port = tcp.local_addr().map_or(source.port, |a| a.port());
+            let udp = datagrams(at(port)).map_err(|e| failed(source, "UDP", e))?;
+            Ok((Some(udp), Some(tcp)))
+        }
+        (Some(udp), None) => {
+            let port = udp.local_addr().map_or(source.port, |a| a.port());
+            Ok((Some(udp), stream(at(port)).ok()))
+        }
+        both => Ok(both),
+    }
+}
+
+/// Says where the source listens, by what was added to `sockets`.
+fn tell(source: &Syslog, sockets: &Sockets, before: (usize, usize, usize)) {
+    let udp = sockets.udp.get(before.0).map(|(s, _)| s);
+    let tcp = sockets.streams.get(before.2).map(|(l, _)| l);
+    let tcp_address = match tcp {
+        Some(Listener::Tcp(listener)) => Some(listener.local_addr()),
+        _ => None,
+    };
+    let address = udp.map(UdpSocket::local_addr).or(tcp_address);
     if let Some(Ok(address)) = address {
         let kinds = match (udp, tcp) {
             (Some(_), Some(_)) => "udp, tcp",
@@ -337,6 +431,12 @@ fn tell(udp: &Option<UdpSocket>, tcp: &Option<TcpListener>) {
             _ => "tcp",
         };
         info!("listening for syslog on {address} ({kinds})");
+    }
+    if let Listen::Unix(path) = &source.listen {
+        info!("listening for syslog on {} (streams)", path.display());
+    }
+    if let (Some(path), true) = (&source.datagrams, sockets.local.len() > before.1) {
+        info!("listening for syslog on {} (datagrams)", path.display());
     }
 }
 
@@ -392,10 +492,7 @@ fn local_datagrams(path: &Path) -> Result<LocalDatagrams> {
     let file = SocketFile(path.to_owned());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     socket.set_nonblocking(true)?;
-    Ok(LocalDatagrams {
-        socket,
-        _file: file,
-    })
+    Ok(LocalDatagrams { socket, file })
 }
 
 fn local_stream(path: &Path) -> Result<Listener> {
@@ -507,5 +604,61 @@ mod tests {
         let told = bind(&sources[1..], Vec::new()).unwrap_err().to_string();
         assert!(told.contains("no socket"), "{told}");
         assert_eq!(std::fs::read(&two).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn sockets_outlive_their_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let before = [
+            source(Listen::Udp, Some(&path("one"))),
+            source(Listen::Unix(path("two")), None),
+            source(Listen::Unix(path("gone")), None),
+        ];
+        let sockets = bind(&before, Vec::new()).unwrap();
+        let udp = sockets.udp[0].0.local_addr().unwrap();
+        let held = sockets.copies(&before).unwrap();
+        assert_eq!(held.len(), 5);
+        // UDP gives way to TCP at the same port, one name stays, one goes, one is new.
+        let after = [
+            source(Listen::Tcp, Some(&path("one"))),
+            source(Listen::Unix(path("two")), None),
+            source(Listen::Unix(path("new")), None),
+        ];
+        let ready = prepare(&after, sockets.copies(&before).unwrap()).unwrap();
+        sockets.leave_names();
+        remove_names(&held, &ready);
+        drop(held);
+        let names = |wanted: [&str; 4]| wanted.map(|name| path(name).exists());
+        assert_eq!(
+            names(["one", "two", "gone", "new"]),
+            [true, true, false, true]
+        );
+        let sockets = bind(&after, ready).unwrap();
+        assert_eq!(
+            (
+                sockets.udp.len(),
+                sockets.local.len(),
+                sockets.streams.len()
+            ),
+            (0, 1, 3)
+        );
+        assert!(TcpStream::connect(udp).is_ok(), "the same port");
+        assert!(UnixStream::connect(path("two")).is_ok());
+        // And back: UDP joins TCP at its port.
+        let ready = prepare(&before[..1], sockets.copies(&after).unwrap()).unwrap();
+        sockets.leave_names();
+        let sockets = bind(&before[..1], ready).unwrap();
+        assert_eq!(sockets.udp[0].0.local_addr().unwrap(), udp);
+        drop(sockets);
+        assert!(!path("one").exists());
+        // One that cannot be had leaves nothing of the others.
+        std::fs::write(path("file"), "mine").unwrap();
+        let broken = [
+            source(Listen::Unix(path("fresh")), None),
+            source(Listen::Unix(path("file")), None),
+        ];
+        assert!(prepare(&broken, Vec::new()).is_err());
+        assert!(!path("fresh").exists() && path("file").exists());
     }
 }

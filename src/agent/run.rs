@@ -140,7 +140,7 @@ pub fn run(request: &Request) -> Result<()> {
             Box::new(move || dirty.mark()),
         );
         let sources = &settings.syslog;
-        let source = |asked| sources.iter().position(|s| s.asked() == asked);
+        let source = |asked| sources.iter().position(|s| s.streams() == asked);
         let connections = legacy.connections.into_iter();
         ingest.adopt(connections.filter_map(|(asked, c)| Some((source(asked)?, c))));
         thread("ingest", INGEST_STACK, move || ingest.run())?
@@ -201,7 +201,9 @@ pub fn run(request: &Request) -> Result<()> {
     if next.is_some() && !signals.to_end() {
         ending.hand_over();
     } else {
-        next = None;
+        if let Some(unused) = next.take() {
+            listen::remove_names(&unused, &held);
+        }
         ending.end();
     }
     let _ = (&stop_reading).write_all(b"x");
@@ -209,7 +211,8 @@ pub fn run(request: &Request) -> Result<()> {
     wait_for(&senders, SENDER_GRACE);
     sync(&queues);
     if let Some(sockets) = next {
-        let asked = |c: &Connection| settings.syslog.get(c.source()).map(Syslog::asked);
+        listen::remove_names(&held, &sockets);
+        let asked = |c: &Connection| settings.syslog.get(c.source()).map(Syslog::streams);
         let connections = connections.into_iter();
         let legacy = Legacy {
             sockets,
@@ -241,8 +244,8 @@ pub fn run(request: &Request) -> Result<()> {
 fn copies(held: &[Kept]) -> Result<Vec<Kept>> {
     let copy = |kept: &Kept| {
         Ok(Kept {
+            asked: kept.asked.clone(),
             socket: kept.socket.try_clone()?,
-            ..*kept
         })
     };
     held.iter().map(copy).collect()
