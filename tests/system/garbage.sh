@@ -156,5 +156,6 @@ row 'state: a file' "systemctl stop $(agent_unit); rm -rf $V/$WS/state; echo x >
 row 'state: a link elsewhere' "systemctl stop $(agent_unit); rm -rf $V/$WS/state; ln -s /root $V/$WS/state" 'folder-' '0 30' '0 1'
 row 'VAR/<id>: missing' "systemctl stop $(agent_unit); rm -rf $V/$WS" 'folder-' 0 '0 1'
 row 'VAR/<id>: a link elsewhere' "systemctl stop $(agent_unit); rm -rf $V/$WS; ln -s /root $V/$WS" 'folder-' '0 30' '0 1'
-row 'a queue of rubbish' "systemctl stop $(agent_unit); for f in $V/$WS/state/*; do rm -rf \$f; gzip -nc /bin/ls | head -c 5000 >\$f; chown omsagent \$f; done" - 0 '0 1'
+row 'a queue: a file' "systemctl stop $(agent_unit); for f in $V/$WS/state/*; do rm -rf \$f; echo x >\$f; chown omsagent \$f; done" - 30 '0 1'
+row 'a queue of rubbish' "systemctl stop $(agent_unit); gzip -nc /bin/ls | head -c 5000 >/run/rubbish; find $V/$WS/state -type f -exec cp /run/rubbish {} \\;" - 0 '0 1'
 case_ 'names that are no workspace' strange_names
