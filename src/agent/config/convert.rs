@@ -162,7 +162,7 @@ fn opening(element: &Element, text: &mut String) {
 }
 
 /// A pattern as it is read back.
-fn pattern(arg: &str) -> String {
+pub(super) fn pattern(arg: &str) -> String {
     let plain = !arg.contains(['>', '"', '\'']) && arg.trim() == arg;
     match (plain, arg.contains('"'), arg.contains('\'')) {
         // With both it was written so, with its quotes.
@@ -173,7 +173,7 @@ fn pattern(arg: &str) -> String {
 }
 
 /// A value as it is read back.
-fn quoted(value: &str) -> String {
+pub(super) fn quoted(value: &str) -> String {
     let plain = !value.is_empty()
         && value.trim() == value
         && !value.starts_with(['"', '\'', '[', '{', '#'])

@@ -1,11 +1,12 @@
 //! Whole trees: what `check`, `show` and `convert` make of them, and that they agree with the loader.
 
-use super::convert::convert;
+use super::convert::{convert, pattern, quoted};
 use super::effective::Effective;
 use super::report::Report;
 use super::*;
 use crate::agent::catalogue::Verdict;
 use crate::settings::fluent;
+use proptest::prelude::*;
 
 const STATE: &str = "/state";
 
@@ -312,5 +313,62 @@ fn events_that_go_nowhere_are_told() {
             .iter()
             .any(|n| matches!(n, Note::Warning(t) if t.contains("are lost: the `<match>` at t:4")));
         assert_eq!(told, lost, "{kind}");
+    }
+}
+
+proptest! {
+    /// Elements and values by chance: what is written anew is read, and does the same.
+    #[test]
+    fn any_configuration_comes_back_from_its_conversion(
+        elements in prop::collection::vec(
+            (
+                0..1000_usize,
+                prop::sample::select(vec!["oms.**", "a.*", "**", "x>y", "it's", "a \"b\""]),
+                prop::collection::vec(
+                    (
+                        0..40_usize,
+                        prop_oneof![
+                            prop::sample::select(vec!["5", "1m", "30s", "true", "tcp", "unix", "127.0.0.1"])
+                                .prop_map(str::to_owned),
+                            "/[a-z]{1,3}",
+                            any::<String>(),
+                        ],
+                    ),
+                    0..4,
+                ),
+            ),
+            0..8,
+        )
+    ) {
+        let plugins = crate::agent::catalogue::every();
+        let mut text = String::new();
+        for (plugin, arg, params) in elements {
+            let plugin = plugins[plugin % plugins.len()];
+            let section = plugin.section.name();
+            let arg = match plugin.section {
+                Section::Source => String::new(),
+                _ => format!(" {}", pattern(arg)),
+            };
+            text += &format!("<{section}{arg}>\n  type {}\n", plugin.name);
+            let names: Vec<&str> = plugin.own_params().map(|p| p.name).chain(["nosuch"]).collect();
+            for (name, value) in params {
+                text += &format!("  {} {}\n", names[name % names.len()], quoted(&value));
+            }
+            text += &format!("</{section}>\n");
+        }
+        let read = |name: &str, text: &str| {
+            let document = fluent::parse(name, text, &mut ()).unwrap();
+            let (settings, review) = Settings::review(&document, Path::new(STATE));
+            let effective = Effective::of(Path::new(name), &document, &settings, &review);
+            (effective, convert(&document, &review))
+        };
+        let (before, new) = read("t", &text);
+        if before.errors.is_empty() {
+            let (after, _) = read("n", &new);
+            prop_assert_eq!(after.without_places(), before.without_places(), "{}\n{}", text, new);
+            let document = fluent::parse("n", &new, &mut ()).unwrap();
+            let report = Report::of(Path::new("n"), &document, Path::new(STATE), true);
+            prop_assert_eq!(report.result, "ok", "{}", new);
+        }
     }
 }

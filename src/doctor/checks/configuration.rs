@@ -32,13 +32,13 @@ pub fn agent(patient: &Patient, found: &mut Vec<Finding>) {
                 Finding::new("config-mistake", "the agent's configuration cannot be read")
                     .seen(format!("{why:#}"))
                     .of(&ward.id)
-                    .mend("correct the line; docs/agent.md has the syntax. A file that is removed comes back by: omsagent doctor --fix"),
+                    .mend("correct the line; `omsagent config check` explains it. A file that is removed comes back by: omsagent doctor --fix"),
             ),
             Ok(settings) => found.extend(warnings(&settings).map(|text| {
                 Finding::new("config-ignored", "a part of the configuration has no effect")
                     .seen(text)
                     .of(&ward.id)
-                    .mend("correct or remove it; docs/agent.md lists what is known")
+                    .mend("correct or remove it; `omsagent config check` explains each line")
             })),
         }
     }
