@@ -304,8 +304,10 @@ onboards() {
     said '^info	Onboarding success$'
     unsaid "$PASSWORD|^(warning|error)	"
     equal "$(sh_ $HOST "cat $ETC/proxy.conf; stat -c %a:%U $ETC/proxy.conf")" "${line}600:omsagent"
-    sh_ $HOST "logger -p user.err 'through $line'"
-    arrives "through $line" 30
+    echo "$line" >>"$WORK/lines"
+    local text; text="through proxy $(wc -l <"$WORK/lines")"
+    sh_ $HOST "logger -p user.err '$text'"
+    arrives "$text" 30
     forget
 }
 forget() { exits 0 admin $HOST -X; sh_ $HOST "rm -f $ETC/proxy.conf $ETC/ca.pem"; }
