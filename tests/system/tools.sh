@@ -361,6 +361,9 @@ three_ways() {
         row 0 out "\.warning $how$" configure_syslog.sh select "$WS"
     done
     sh_ $name "grep -qF '$rule' $f && test -S $VAR/$WS/run/syslog.sock && test \"\$(stat -c %a:%U:%G $VAR/$WS/run/syslog.sock)\" = 660:omsagent:omiusers"
+    # Nothing to find fault with.
+    sh_ $name "$OPT/bin/omsagent doctor --install >/tmp/found 2>&1 || true; cat /tmp/found"
+    no sh_ $name "grep -E 'syslog-(not-forwarding|twice|broken)|sends nothing to the agent|sent twice' /tmp/found"
     # Remembered by an onboarding, which writes syslog.conf anew.
     row 0 no '' service_control stop
     row 0 no '' admin -w "$WS" -s KEY -d "$DOMAIN"
