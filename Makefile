@@ -116,7 +116,7 @@ $(PARTS)/%.gz: $(PARTS)/%
 
 $(PARTS)/sbom.cdx.json: $(PARTS)/licences.txt
 
-PACKED := dist/.epoch $(PARTS)/licences.txt $(shell find bundle templates docs/agent.md docs/exit-codes.md LICENSE-APACHE LICENSE-MIT -type f 2>/dev/null)
+PACKED := dist/.epoch $(PARTS)/licences.txt $(shell find bundle templates docs LICENSE-APACHE LICENSE-MIT -type f 2>/dev/null)
 
 $(DEB): $(PACKER) $(BINARY) $(PACKED)
 	$(PACKER) pack deb --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --licences $(PARTS)/licences.txt --out dist

@@ -14,12 +14,15 @@ use base64::engine::general_purpose::STANDARD;
 use known::Known;
 use patterns::{Kind, Span};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What stands where a secret was.
 pub const MARK: &str = "[redacted]";
 /// Shortest text that is believed to be a secret because of what stands before it.
 const LIKELY: usize = 6;
+/// Most of those.
+const GUESSES: usize = 2000;
 
 /// How often what was taken out.
 pub type Counts = BTreeMap<&'static str, usize>;
@@ -28,6 +31,8 @@ pub type Counts = BTreeMap<&'static str, usize>;
 #[derive(Default)]
 pub struct Redactor {
     known: Known,
+    /// Digests of what was believed because of what stood before it.
+    guessed: HashSet<u64>,
 }
 
 impl Redactor {
@@ -41,8 +46,13 @@ impl Redactor {
 
     /// This may be one: it is, unless it is a plain word, a number or a path.
     pub fn learn_if_likely(&mut self, text: &str) {
-        if is_likely(text) {
-            self.learn(text);
+        // Whoever writes a log must not be able to make this last for ever.
+        if is_likely(text) && self.guessed.len() < GUESSES {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            if self.guessed.insert(hasher.finish()) {
+                self.learn(text);
+            }
         }
     }
 
@@ -66,8 +76,7 @@ impl Redactor {
                     self.learn_login(token);
                 }
                 _ if sure && value.len() >= known::SHORTEST => self.learn(value),
-                _ if is_likely(value) => self.learn(value),
-                _ => {}
+                _ => self.learn_if_likely(value),
             }
         }
     }
@@ -81,9 +90,7 @@ impl Redactor {
         }
         // `SharedKey workspace:signature`
         let signature = token.split_once(':').map_or(token, |(_, rest)| rest);
-        if is_likely(signature) {
-            self.learn(signature);
-        }
+        self.learn_if_likely(signature);
     }
 
     /// The text without secrets, and what was taken out of it.
