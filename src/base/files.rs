@@ -454,7 +454,7 @@ pub fn private_dir(dir: &Path, prefix: &str) -> Result<PathBuf> {
 }
 
 /// How the names of files end that were begun and not put in place yet.
-const UNFINISHED: &str = ".omsagent-new";
+pub const UNFINISHED: &str = ".omsagent-new";
 
 const LABEL: &str = "security.selinux";
 

@@ -174,6 +174,7 @@ fn check(host: &Host, text: &[u8]) -> Result<()> {
     }
     let mut copy = tempfile::Builder::new()
         .prefix(".sudoers.omsagent.")
+        .suffix(files::UNFINISHED)
         .tempfile_in(host.layout.path("/etc"))
         .context("cannot make a copy of the sudo rules in `/etc` for `visudo`")?;
     copy.write_all(text)

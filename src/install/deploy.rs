@@ -160,6 +160,8 @@ pub fn deploy(
     order: Order,
     report: &mut dyn Report,
 ) -> Result<bool, DeployError> {
+    // What a run that was killed left, also where the package's steps are skipped.
+    product::sweep(host);
     let Prepared {
         plan,
         upgrade,
