@@ -6,7 +6,7 @@ use serde_json::Value;
 pub fn fields(value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     collect("", value, &mut found);
-    found.sort();
+    found.sort_unstable();
     found
 }
 

@@ -68,7 +68,7 @@ fn parts(findings: &[Finding]) -> Vec<Part<'_>> {
             _ => None,
         })
         .collect();
-    ids.sort();
+    ids.sort_unstable();
     ids.dedup();
     parts.extend(ids.into_iter().map(Part::Workspace));
     parts

@@ -479,7 +479,7 @@ mod tests {
         );
         let mut seen = Vec::new();
         fields("", &value, &mut seen);
-        seen.sort();
+        seen.sort_unstable();
         let mut frozen: Vec<&str> = FIXTURE.lines().collect();
         frozen.sort_unstable();
         assert_eq!(seen, frozen);

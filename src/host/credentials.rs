@@ -29,7 +29,7 @@ pub fn of(layout: &Layout, id: &WorkspaceName) -> Option<Pair> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|e| e == "conf"));
-        paths.sort();
+        paths.sort_unstable();
         texts.extend(
             paths
                 .iter()

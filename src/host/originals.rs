@@ -35,7 +35,7 @@ pub fn services(layout: &Layout) -> Vec<String> {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| is_service(name) && !starts_ours(layout, name)),
     );
-    found.sort();
+    found.sort_unstable();
     found.dedup();
     found
 }

@@ -150,7 +150,7 @@ fn providers(layout: &Layout, parents: &[&str]) -> Vec<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| is_provider(name))
         .collect();
-    names.sort();
+    names.sort_unstable();
     names.dedup();
     names
 }

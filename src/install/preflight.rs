@@ -272,7 +272,7 @@ fn unfinished(audit: &str) -> Vec<String> {
         })
         .map(str::to_owned)
         .collect();
-    names.sort();
+    names.sort_unstable();
     names.dedup();
     names
 }

@@ -287,7 +287,7 @@ fn proxies() -> String {
         Some(format!("{name}={}\n", value.to_string_lossy()))
     });
     let mut variables: Vec<String> = variables.collect();
-    variables.sort();
+    variables.sort_unstable();
     variables.concat()
 }
 

@@ -216,7 +216,7 @@ mod tests {
                 }
             }
         }
-        found.sort();
+        found.sort_unstable();
         found
     }
 

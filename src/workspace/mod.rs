@@ -54,7 +54,7 @@ pub fn all(layout: &Layout) -> Vec<WorkspaceId> {
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
         .filter_map(|e| e.file_name().to_string_lossy().parse().ok())
         .collect();
-    ids.sort();
+    ids.sort_unstable();
     ids
 }
 

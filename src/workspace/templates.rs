@@ -35,7 +35,7 @@ pub fn render(layout: &Layout, id: &WorkspaceName, syslog_port: u16) -> Result<V
         .map(|e| e.path())
         .filter(|p| p.extension().is_some_and(|e| e == "conf"))
         .collect();
-    names.sort();
+    names.sort_unstable();
     for template in names {
         let Some(text) = files::read_text(&template, LIMIT)? else {
             bail!("template `{}` vanished", template.display());

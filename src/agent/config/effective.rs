@@ -240,7 +240,7 @@ impl Settings {
         let files = files.chain(self.topology.iter().map(|t| &t.files));
         let files = files.chain(self.telemetry.iter().map(|t| &t.files));
         let mut paths: Vec<&Path> = files.map(|f| f.proxy.as_path()).collect();
-        paths.sort();
+        paths.sort_unstable();
         paths.dedup();
         let gateway = |path: &Path| {
             let (proxy, problem) = match proxy::load(path) {

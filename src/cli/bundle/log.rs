@@ -136,7 +136,7 @@ fn drop_old(folder: &Path) {
             name.starts_with("bundle-") && name.ends_with(".log")
         })
         .collect();
-    logs.sort();
+    logs.sort_unstable();
     let old = logs.len().saturating_sub(KEEP);
     for path in &logs[..old] {
         let _ = std::fs::remove_file(path);

@@ -176,7 +176,7 @@ pub fn fragments(dir: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|e| e == "conf"))
         .collect();
-    all.sort();
+    all.sort_unstable();
     all
 }
 

@@ -102,6 +102,6 @@ pub(super) fn wants_links(host: &Host, name: &str) -> anyhow::Result<Vec<PathBuf
         .map(|path| path.join(name))
         .filter(|link| link.is_symlink())
         .collect();
-    links.sort();
+    links.sort_unstable();
     Ok(links)
 }

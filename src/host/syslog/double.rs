@@ -36,7 +36,7 @@ pub fn forwarded_by_others(host: &Host, port: u16) -> Vec<Double> {
         .flatten();
     let found = entries.filter_map(|entry| Some(entry.ok()?.path()));
     paths.extend(found.filter(|path| path.extension().is_some_and(|e| e == "conf")));
-    paths.sort();
+    paths.sort_unstable();
     paths.iter().flat_map(|path| in_file(path, port)).collect()
 }
 

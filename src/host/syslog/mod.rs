@@ -466,7 +466,7 @@ fn source_in(dir: &Path) -> Option<String> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "conf"))
         .collect();
-    names.sort();
+    names.sort_unstable();
     names.iter().find_map(|path| {
         let text = files::read_text(path, FILE_LIMIT).ok()??;
         syslog_ng::source(&text)

@@ -46,7 +46,7 @@ fn control_archive(manifest: &Manifest, build: &Build, contents: &Contents) -> R
         members.push((script.file_name(), 0o755, manifest.script(source)?));
     }
     members.retain(|(_, _, text)| !text.is_empty());
-    members.sort();
+    members.sort_unstable();
     let mut archive = tar::Builder::new(Vec::new());
     append(&mut archive, b"./", &header(0o755, build.time), &[])?;
     for (name, mode, text) in members {

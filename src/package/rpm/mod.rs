@@ -186,7 +186,7 @@ fn relations(header: &mut Header, manifest: &Manifest, build: &Build) -> Result<
         .chain(&own)
         .map(|name| (name.as_str(), SENSE_EQUAL, build.label))
         .collect();
-    provides.sort();
+    provides.sort_unstable();
     header.texts(tags::PROVIDE_NAME, provides.iter().map(|p| p.0));
     header.numbers(tags::PROVIDE_FLAGS, provides.iter().map(|p| p.1));
     header.texts(tags::PROVIDE_VERSION, provides.iter().map(|p| p.2));
@@ -206,7 +206,7 @@ fn relations(header: &mut Header, manifest: &Manifest, build: &Build) -> Result<
         };
         requires.push((SHELL, SENSE_INTERP | sense, ""));
     }
-    requires.sort();
+    requires.sort_unstable();
     header.texts(tags::REQUIRE_NAME, requires.iter().map(|r| r.0));
     header.numbers(tags::REQUIRE_FLAGS, requires.iter().map(|r| r.1));
     header.texts(tags::REQUIRE_VERSION, requires.iter().map(|r| r.2));

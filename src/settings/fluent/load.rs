@@ -90,11 +90,11 @@ fn matches(folder: &Path, glob: &str) -> Result<Vec<PathBuf>, String> {
                 }
             }
         }
-        next.sort();
+        next.sort_unstable();
         found = next;
     }
     found.retain(|p| p.is_file());
-    found.sort();
+    found.sort_unstable();
     Ok(found)
 }
 
