@@ -99,12 +99,11 @@ impl Metadata {
             TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT).with_context(what)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(READ_TIMEOUT))?;
-        write!(
-            stream,
+        let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nMetadata: true\r\nConnection: close\r\n\r\n",
             self.path, self.address
-        )
-        .with_context(what)?;
+        );
+        stream.write_all(request.as_bytes()).with_context(what)?;
         let mut bytes = Vec::new();
         stream
             .take(LIMIT)
@@ -176,10 +175,13 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut head = [0; 1024];
-            let n = stream.read(&mut head).unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
             stream.write_all(reply.as_bytes()).unwrap();
-            String::from_utf8_lossy(&head[..n]).into_owned()
+            String::from_utf8(head).unwrap()
         });
         let place = Metadata {
             address,
