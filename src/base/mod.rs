@@ -1,5 +1,6 @@
 //! Floor 1: files, commands, the root prefix, ids, secrets. Knows nothing of the product.
 
+pub mod argv;
 pub mod command;
 pub mod files;
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //! `omsagent`, the facility of omsadmin.conf's `LOG_FACILITY`, `[INFO] ` and its like before the
 //! text (protocol.md 1.1).
 
+use crate::base::argv;
 use crate::base::out::{self, Stream};
+use crate::base::secret::Secret;
 use crate::host::layout::Layout;
 use crate::host::syslog::{Facility, local};
 use crate::settings::omsadmin::{LOG_FACILITY, OmsAdmin};
@@ -10,9 +12,13 @@ use std::sync::OnceLock;
 
 const TAG: &str = "omsagent";
 
-/// From here on they are copied. Nobody waits for a daemon that is not there.
-pub fn begin() {
-    out::copy(each_line);
+/// From here on they are copied, unless one of `secrets` stays to be seen in the command line: the
+/// journal keeps that of every sender. Nobody waits for a daemon that is not there.
+pub fn begin(secrets: &[Option<&Secret>]) {
+    let secrets: Vec<&str> = secrets.iter().flatten().map(|s| s.expose()).collect();
+    if argv::hide(&secrets) {
+        out::copy(each_line);
+    }
 }
 
 fn each_line(_: Stream, bytes: &[u8]) {

@@ -381,7 +381,8 @@ seen_nowhere() {
 identity() { sh_ $HOST "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic $(agent_unit); sha256sum $ETC/$WS/certs/* $ETC/ca.pem"; }
 still_there() {
     sh_ $HOST "logger -p user.err 'the same agent'"
-    arrives 'the same agent' 30
+    # It waits between two tries; the hub was away.
+    arrives 'the same agent' 100
     identity >"$WORK/agent.now"; same_file "$WORK/agent" "$WORK/agent.now"
 }
 onboarded_without() {

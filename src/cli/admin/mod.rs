@@ -18,7 +18,6 @@ pub use work::onboard_from_file;
 
 /// Runs omsadmin.sh with the words after its name.
 pub fn run(typed: &[OsString]) -> u8 {
-    copies::begin();
     if !may_run() {
         out!("error\tThis script must be run as root or as the omsagent user.");
         return 1;
@@ -35,6 +34,7 @@ pub fn run(typed: &[OsString]) -> u8 {
             return code;
         }
     };
+    copies::begin(&[parsed.key.as_ref(), parsed.proxy.as_ref()]);
     let host = Host::detect(Layout::new("/"));
     if parsed.asks_nothing() && !host.layout.onboarding_file().exists() {
         out!("{}", words::usage());

@@ -179,7 +179,7 @@ fn settle(args: OnboardingArgs, verbose: bool) -> std::result::Result<Onboarding
 /// Onboards with what /etc/omsagent-onboard.conf says; the file goes when that succeeded
 /// (bundle.md 3). The caller holds the host's lock. `ca_file` counts when the file names none.
 pub fn onboard_from_file(host: &Host, ca_file: Option<PathBuf>, verbose: bool) -> u8 {
-    copies::begin();
+    copies::begin(&[]);
     let path = host.layout.onboarding_file();
     out!("Reading onboarding params from: {}", path.display());
     // It decides to whom this host talks, and is read by root.

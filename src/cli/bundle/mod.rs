@@ -192,8 +192,8 @@ fn work(
             return End::new(code);
         }
     };
-    if settled.is_some() {
-        copies::begin();
+    if let Some(asked) = &settled {
+        copies::begin(&[Some(&asked.key), asked.proxy.as_ref()]);
     }
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {

@@ -33,10 +33,11 @@ pub fn by_hand(host: &Host, id: &WorkspaceId, certs: Option<&Path>) -> Result<Ti
     let variable = std::env::var_os(CA_FILE_VARIABLE).map(PathBuf::from);
     let info = installinfo::load(&layout.installinfo());
     let version = info.map_or(installinfo::UNKNOWN_VERSION.to_owned(), |i| i.data_version);
+    let service = format!("{id}.oms.{}", admin.url_tld);
     let options = Options {
         identity: None,
         ca_file: choose_ca_file(None, variable, &layout.ca_file()),
-        proxy: proxy::load(&layout.proxy_conf())?,
+        proxy: proxy::choose(&layout.proxy_conf(), &service, &proxy::environment)?.proxy(),
         user_agent: user_agent(&version),
         connect_timeout: CONNECT_TIMEOUT,
         read_timeout: READ_TIMEOUT,
