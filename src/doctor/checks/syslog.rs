@@ -88,15 +88,15 @@ fn forwards(patient: &Patient, id: &WorkspaceId, port: u16) -> Vec<Forward> {
             .flatten()
             .unwrap_or_default();
         let mut names_it = false;
-        let selectors = text.lines().filter_map(|line| match is_ng {
-            true => ng_forward(line, port, &socket),
+        let selectors = daemons::each_statement(&text).filter_map(|line| match is_ng {
+            true => ng_forward(&line, port, &socket),
             false => {
                 if let Some(named) = line.trim().strip_prefix("$OMUxSockSocket") {
                     names_it = named.trim() == socket;
                 }
-                socket_forward(line)
+                socket_forward(&line)
                     .filter(|_| names_it)
-                    .or_else(|| rsyslog_forward(line, port))
+                    .or_else(|| rsyslog_forward(&line, port))
             }
         });
         found.extend(selectors.map(|selector| Forward {

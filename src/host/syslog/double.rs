@@ -5,6 +5,7 @@ use super::{FILE_LIMIT, OURS, RSYSLOG_CONF, RSYSLOG_D, SyslogDaemon, syslog_ng};
 use crate::base::files;
 use crate::host::{Host, blocks};
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A rule that is not ours.
@@ -50,7 +51,7 @@ fn in_file(path: &Path, port: u16) -> Vec<Double> {
     }
     let ours = stanzas(&text, None);
     let mut doubles = Vec::new();
-    for (n, range) in blocks::lines(&text).enumerate() {
+    for (n, range) in statements(&text) {
         let inside = ours
             .iter()
             .any(|o| o.start <= range.start && range.end <= o.end);
@@ -64,13 +65,57 @@ fn in_file(path: &Path, port: u16) -> Vec<Double> {
     doubles
 }
 
+/// Most lines of one statement; more are somebody's unclosed parenthesis.
+const STATEMENT: usize = 40;
+
+/// Each line, or the lines from an open parenthesis or brace to where it is closed, with the number
+/// of the first, from 0.
+fn statements(text: &[u8]) -> Vec<(usize, Range<usize>)> {
+    let lines: Vec<Range<usize>> = blocks::lines(text).collect();
+    let depth = |range: &Range<usize>| -> i32 {
+        let line = text[range.clone()].trim_ascii();
+        let counts = line.iter().map(|byte| match byte {
+            _ if line.starts_with(b"#") => 0,
+            b'(' | b'{' => 1,
+            b')' | b'}' => -1,
+            _ => 0,
+        });
+        counts.sum()
+    };
+    let mut found = Vec::new();
+    let mut next = 0;
+    while let Some(first) = lines.get(next) {
+        let (begin, mut end, mut open) = (next, first.end, depth(first));
+        next += 1;
+        while let Some(line) = lines
+            .get(next)
+            .filter(|_| open > 0 && next - begin < STATEMENT)
+        {
+            (end, open) = (line.end, open + depth(line));
+            next += 1;
+        }
+        found.push((begin, first.start..end));
+    }
+    found
+}
+
+/// A statement without its comments and line ends.
+fn on_one_line(statement: &str) -> String {
+    let lines = statement.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.starts_with('#'));
+    lines.collect::<Vec<_>>().join(" ")
+}
+
+/// The statements of a configuration, each on one line.
+pub fn each_statement(text: &str) -> impl Iterator<Item = String> {
+    let ranges = statements(text.as_bytes()).into_iter();
+    ranges.map(|(_, range)| on_one_line(&text[range]))
+}
+
 /// `@127.0.0.1:25224`, `@@localhost:25224`, `target="127.0.0.1" port="25224"`,
 /// `udp("127.0.0.1" port(25224))`.
 fn forwards(line: &str, port: u16) -> bool {
-    let line = line.trim();
-    if line.starts_with('#') {
-        return false;
-    }
+    let line = on_one_line(line);
     let local = ["127.0.0.1", "localhost", "[::1]"];
     let short = local.iter().any(|host| {
         line.rsplit_once(&format!("@{host}:"))
@@ -127,13 +172,21 @@ mod tests {
         .unwrap();
         std::fs::write(at("etc/rsyslog.d/95-omsagent.conf"), stanza).unwrap();
         std::fs::write(at("etc/rsyslog.d/50-mine.conf"), "\n*.* @localhost:25224\n").unwrap();
+        std::fs::write(
+            at("etc/rsyslog.d/60-long.conf"),
+            "# (\nif $a then {\n  action(type=\"omfwd\"\n    target=\"127.0.0.1\"\n    port=\"25224\")\n}\nx\n",
+        )
+        .unwrap();
         std::fs::write(at("etc/rsyslog.d/50-mine.bak"), "*.* @localhost:25224\n").unwrap();
         let host = Host::detect(Layout::new(dir.path()));
         let found: Vec<String> = forwarded_by_others(&host, 25224)
             .iter()
             .map(|d| format!("{}:{}", d.path.file_name().unwrap().display(), d.line))
             .collect();
-        assert_eq!(found, ["rsyslog.conf:5", "50-mine.conf:2"]);
+        assert_eq!(
+            found,
+            ["rsyslog.conf:5", "50-mine.conf:2", "60-long.conf:2"]
+        );
         assert_eq!(forwarded_by_others(&host, 25225), []);
     }
 }

@@ -15,7 +15,7 @@ mod selection;
 mod syslog_ng;
 mod target;
 
-pub use double::{Double, forwarded_by_others};
+pub use double::{Double, each_statement, forwarded_by_others};
 pub use selection::{
     BadSelection, Facility, NoTransport, Selection, Severity, Transport, UnknownName,
 };
