@@ -249,7 +249,7 @@ fn bash_completes() {
     for (words, wanted) in [
         (&["omsagent", "doc"][..], &["doctor"][..]),
         (&["omsagent", "hub", "wo"], &["workspace"]),
-        (&["omsagent", "hub", "workspace", ""], &["add", "list"]),
+        (&["omsagent", "hub", "workspace", "l"], &["list"]),
         (
             &["omsagent", "doctor", "--role", "man"],
             &["management-server"],
@@ -346,7 +346,7 @@ fn fish_completes() {
     fish(&["-n", script]);
     for (typed, wanted) in [
         ("omsagent doc", &["doctor"][..]),
-        ("omsagent hub workspace ", &["add", "list"]),
+        ("omsagent hub workspace a", &["add"]),
         (
             "omsagent doctor --role ",
             &["agent", "console", "management-server"],

@@ -162,10 +162,11 @@ fn onboard_as_typed(host: &Host, words: Words, proxy: Option<Secret>) -> u8 {
 /// What was given, checked; with `-v` it is shown, the key masked (bundle.md 6.3).
 fn settle(args: OnboardingArgs, verbose: bool) -> std::result::Result<OnboardingRequest, u8> {
     if verbose {
-        out!("Workspace ID:  {}", shown_word(&args.id));
+        let plain = |text: &str| text.replace(char::is_control, "?");
+        out!("Workspace ID:  {}", plain(&args.id));
         out!("Shared key:    {}", args.key.masked());
         let domain = args.domain.as_deref().unwrap_or(DEFAULT_TLD);
-        out!("Domain:        {}", shown_word(domain));
+        out!("Domain:        {}", plain(domain));
     }
     match settle_onboarding(args) {
         Ok(request) => Ok(OnboardingRequest { verbose, ..request }),
