@@ -405,7 +405,8 @@ in_syslog() { # whoever reads the system's log reads it too
     no grep -E "$PASSWORD|$WRONG_PASSWORD" "$WORK/journal.err"
     # The journal adds the sender's command line: what was secret in it is hidden by then.
     sh_ $HOST 'journalctl -q --no-pager -t omsagent -o export' | grep -a '^_CMDLINE=' >"$WORK/cmdlines"
-    grep -E -- '-s \*{40,} .* -p \*+' "$WORK/cmdlines" | head -n 1
+    sort -u "$WORK/cmdlines" | cut -c1-300
+    grep -qE -- '-s "?\*{40,}"? .*-p "?\*{8,}' "$WORK/cmdlines"
     no grep -E "$PASSWORD|$WRONG_PASSWORD" "$WORK/cmdlines"
     no grep -F -f "$WORK/k/key" "$WORK/cmdlines"
     # Another facility, by LOG_FACILITY; kept by the next onboarding. No daemon: nobody minds.
