@@ -54,7 +54,7 @@ squid_start() { # NAME
     cat "$WORK/certs/good.pem" "$WORK/certs/good.key" >"$S/conf/proxy.pem"
     cat "$WORK/certs/inspector.pem" "$WORK/certs/inspector.key" >"$S/conf/inspector.pem"
     cat "$WORK/certs/service.pem" "$WORK/k/ca.pem" >"$S/conf/trusted.pem"
-    printf '%s:%s\n' plain "$(openssl passwd -apr1 "$PASSWORD")" colon "$(openssl passwd -apr1 "co:$PASSWORD:on")" signs "$(openssl passwd -apr1 "at@$PASSWORD%20")" written "$(openssl passwd -apr1 "at%40$PASSWORD")" >"$S/conf/users"
+    printf '%s:%s\n' plain "$(openssl passwd -apr1 "$PASSWORD")" colon "$(openssl passwd -apr1 "co:$PASSWORD:on")" signs "$(openssl passwd -apr1 "at@$PASSWORD%20")" unseen "$(openssl passwd -apr1 "$UNSEEN")" written "$(openssl passwd -apr1 "at%40$PASSWORD")" >"$S/conf/users"
     printf '%s\t%s\n' 127.0.0.1 localhost 127.0.0.1 "$WS.oms.$DOMAIN" 127.0.0.1 "$WS.ods.$DOMAIN" ::1 "$WS2.oms.$DOMAIN" ::1 "$WS2.ods.$DOMAIN" >"$S/conf/hosts"
     cat >"$S/conf/squid.conf" <<X
 http_port 127.0.0.1:$PLAIN
@@ -366,12 +366,13 @@ v6_alone() {
 }
 seen_nowhere() {
     # From the onboarding file no command line has it: sampled; afterwards proxy.conf alone may hold it.
-    printf '%s' "$PASSWORD" >"$WORK/k/pattern"
+    # One that no command line of this test had: the journal keeps those of the rig's own commands.
+    printf '%s' "$UNSEEN" >"$WORK/k/pattern"
     inside $HOST watch /mnt/k/pattern /run/seen & local watcher=$!
     sleep 0.3
-    sh_ $HOST "umask 077; { echo WORKSPACE_ID=$WS; echo SHARED_KEY=\$(cat /mnt/k/key); echo URL_TLD=$DOMAIN; echo CA_FILE=/mnt/k/other.pem; echo PROXY=plain:\$(cat /mnt/k/pattern)@127.0.0.1:$USERS; } >/etc/omsagent-onboard.conf"
+    sh_ $HOST "umask 077; { echo WORKSPACE_ID=$WS; echo SHARED_KEY=\$(cat /mnt/k/key); echo URL_TLD=$DOMAIN; echo CA_FILE=/mnt/k/other.pem; echo PROXY=unseen:\$(cat /mnt/k/pattern)@127.0.0.1:$USERS; } >/etc/omsagent-onboard.conf"
     exits 0 admin $HOST -v
-    said "^info	Onboarding success$"; unsaid "$PASSWORD"
+    said "^info	Onboarding success$"; unsaid "$UNSEEN"
     sh_ $HOST 'pkill -TERM -f "inside watch"' || true; wait $watcher || true
     sh_ $HOST 'cat /run/seen' >"$WORK/seen"; cat "$WORK/seen"; [ ! -s "$WORK/seen" ]
     sh_ $HOST "sleep 1; mv $ETC/proxy.conf /mnt/proxy.conf.kept"
@@ -402,6 +403,12 @@ in_syslog() { # whoever reads the system's log reads it too
     sh_ $HOST 'journalctl -q --no-pager -t omsagent SYSLOG_FACILITY=16 PRIORITY=6 -o cat' | grep -x '\[INFO\] Onboarding success'
     sh_ $HOST 'journalctl -q --no-pager -t omsagent SYSLOG_FACILITY=16 PRIORITY=4 -o cat' | grep '^\[WARNING\] the proxy .* speaks no TLS'
     no grep -E "$PASSWORD|$WRONG_PASSWORD" "$WORK/journal.err"
+    # The journal adds the sender's command line: what was secret in it is hidden by then.
+    sh_ $HOST 'journalctl -q --no-pager -t omsagent -o export' | grep -a '^_CMDLINE=' >"$WORK/cmdlines"
+    sort -u "$WORK/cmdlines" | cut -c1-300
+    grep -qE -- '-s "?\*{40,}"? .*-p "?\*{8,}' "$WORK/cmdlines"
+    no grep -E "$PASSWORD|$WRONG_PASSWORD" "$WORK/cmdlines"
+    no grep -F -f "$WORK/k/key" "$WORK/cmdlines"
     # Another facility, by LOG_FACILITY; kept by the next onboarding. No daemon: nobody minds.
     sh_ $HOST "sed -i s/^LOG_FACILITY=.*/LOG_FACILITY=local3/ $ETC/conf/omsadmin.conf"
     exits 0 admin $HOST -w "$WS" -s KEY -d "$DOMAIN" --ca-file /mnt/k/ca.pem2
@@ -410,7 +417,7 @@ in_syslog() { # whoever reads the system's log reads it too
     told workspace-id 'is not valid'
 }
 
-PASSWORD=s3cret-word-$$ WRONG_PASSWORD=wr0ng-word-$$
+PASSWORD=s3cret-word-$$ UNSEEN=unseen-word-$$ WRONG_PASSWORD=wr0ng-word-$$
 make_certificates
 start $name --host proxy.test=127.0.0.1
 hub_make; hub_start $name

@@ -87,7 +87,7 @@ strange_names() {
         try '0 2' "-x '$strange'" admin $name -x "$strange"
         try '0 1 72' "restart '$strange'" control restart "$strange"
         try '0' "is-running '$strange'" control is-running "$strange"
-        case $strange in '') ;; *) try '3' "-w '$strange'" admin $name -w "$strange" -s KEY -d "$DOMAIN:1" --ca-file /mnt/k/ca.pem;; esac
+        case $strange in '') ;; *) try '3 7' "-w '$strange'" admin $name -w "$strange" -s KEY -d "$DOMAIN:1" --ca-file /mnt/k/ca.pem;; esac
     done
     in_ "find $E -maxdepth 2 | sort | diff /run/strange -; test -s /etc/shadow && test -s /root/outside && test -d /opt/microsoft"
     undisturbed
