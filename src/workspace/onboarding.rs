@@ -223,6 +223,10 @@ pub fn plan(host: &Host, mut request: OnboardingRequest, version: &str) -> Resul
         )),
         None => {
             plan.push(WriteFile::remove(paths.marker()));
+            let conf = host.layout.etc().join("conf");
+            if std::fs::symlink_metadata(&conf).is_ok_and(|m| m.is_dir()) {
+                plan.push(WriteFile::remove(conf.join(OLD_PROXY)));
+            }
             for (link, target) in host.layout.primary_links(&id) {
                 plan.push(MakeLink::new(link, without_prefix(host, target)));
             }
@@ -236,10 +240,14 @@ pub fn plan(host: &Host, mut request: OnboardingRequest, version: &str) -> Resul
 /// service is asked.
 fn no_folder_in_the_way(host: &Host, id: &WorkspaceId) -> Result<()> {
     for (link, target) in host.layout.primary_links(id) {
-        let is_full = std::fs::symlink_metadata(&link).is_ok_and(|m| m.is_dir())
-            && std::fs::read_dir(&link).is_ok_and(|mut entries| entries.next().is_some());
+        if std::fs::symlink_metadata(&link).is_ok_and(|m| !m.is_dir()) {
+            continue;
+        }
+        let entries = std::fs::read_dir(&link).into_iter().flatten().flatten();
+        // The old place of proxy.conf: what it says is written to the new one.
+        let mut others = entries.filter(|entry| entry.file_name() != OLD_PROXY);
         anyhow::ensure!(
-            !is_full,
+            others.next().is_none(),
             "`{}` must become a link to the primary workspace, and is a folder that is not empty: move what is in it to `{}`, then onboard again",
             link.display(),
             target.display()
@@ -247,6 +255,9 @@ fn no_folder_in_the_way(host: &Host, id: &WorkspaceId) -> Result<()> {
     }
     Ok(())
 }
+
+/// proxy.conf in a folder where the link to the primary workspace's goes.
+const OLD_PROXY: &str = "proxy.conf";
 
 /// What waits to be sent on a copied host is the original's, which sends it itself.
 struct ForgetQueue {

@@ -73,9 +73,9 @@ pub fn withdraw(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Wit
     try_to(logrotate::remove(host, id).map(|c| c.made()));
     if let Some(id) = primary(layout).filter(|first| **first == *id) {
         // It is again, when the package comes back.
-        if paths.conf().is_dir() {
+        if std::fs::symlink_metadata(paths.conf()).is_ok_and(|m| m.is_dir()) {
             let look = Look::owned(0o644, Owner::ROOT);
-            try_to(files::write_atomic(&paths.was_primary(), b"", look).map(|()| true));
+            let _ = files::write_atomic(&paths.was_primary(), b"", look);
         }
         for (link, _) in layout.primary_links(&id) {
             if link.is_symlink() {

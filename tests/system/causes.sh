@@ -334,6 +334,19 @@ old_https() { # a proxy that speaks no TLS: as before there were others
     unsaid "$PASSWORD"
     forget
 }
+from_old_place() { # before there was a workspace: its folder gives way to the link
+    names_known no
+    sh_ $HOST "mkdir $ETC/conf; printf '127.0.0.1:$PLAIN' >$ETC/conf/proxy.conf"
+    exits 0 admin $HOST -w "$WS" -s KEY -d "$DOMAIN" "${CAS[@]}"
+    said "^info	Using proxy settings from '$ETC/conf/proxy.conf'$"
+    equal "$(sh_ $HOST "cat $ETC/proxy.conf; readlink $ETC/conf; ls $ETC/conf/proxy.conf 2>/dev/null || true")" "127.0.0.1:$PLAIN$ETC/$WS/conf" 'the new place'
+    names_known yes
+    forget
+    # Something else there is told before the service is asked.
+    sh_ $HOST "mkdir -p $ETC/conf/omsagent.d; touch $ETC/conf/omsagent.d/theirs.conf"
+    exits 30 admin $HOST -w "$WS" -s KEY -d "$DOMAIN" "${CAS[@]}"; said 'a folder that is not empty: move what is in it'
+    sh_ $HOST "test -e $ETC/conf/omsagent.d/theirs.conf && rm -r $ETC/conf"
+}
 from_environment() {
     names_known no
     exits 0 in_environment "HTTPS_PROXY=http://plain:$PASSWORD@127.0.0.1:$USERS/"
@@ -459,6 +472,7 @@ forget >/dev/null
 case_ 'onboards through each kind of proxy, and sends' through_proxies
 names_known yes
 case_ 'https:// for a proxy that speaks no TLS' old_https
+case_ 'a proxy.conf in a folder of before: moved' from_old_place
 case_ 'a proxy of the environment is saved' from_environment
 case_ 'a proxy that opens TLS and is trusted: onboarded, with a warning' opened_and_trusted
 case_ 'names with a v6 address alone' v6_alone

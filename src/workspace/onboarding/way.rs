@@ -41,8 +41,16 @@ pub fn to_service(host: &Host, request: &mut OnboardingRequest) -> Result<Way, O
         Choice::Through(found) => {
             let place = found.source.to_string();
             told.push(using(&place));
-            match found.source {
-                Source::File(_) => told.extend(aside(&place)),
+            match &found.source {
+                Source::File(file) => {
+                    told.extend(aside(&place));
+                    // In a folder that has to give way to the primary workspace's link.
+                    let conf = host.layout.etc().join("conf");
+                    let is_folder = std::fs::symlink_metadata(&conf).is_ok_and(|m| m.is_dir());
+                    if is_folder && file.starts_with(&conf) {
+                        request.proxy = Some(found.line.clone());
+                    }
+                }
                 Source::Environment(variable) => {
                     told.push(format!(
                         "info\tThe agent does not see {variable}: the proxy is saved to {}",
