@@ -42,8 +42,12 @@ pub fn render(layout: &Layout, id: &WorkspaceName, syslog_port: u16) -> Result<V
         };
         let name = template.file_name().unwrap_or_default();
         let mut text = fill(layout, id, syslog_port, &text);
-        if name == "syslog.conf" && forwarding::selection(layout, id)?.transport == Transport::Unix
-        {
+        // One that cannot be read is told where the daemon is told of it.
+        let by_socket = || {
+            let chosen = forwarding::selection(layout, id);
+            chosen.is_ok_and(|chosen| chosen.transport == Transport::Unix)
+        };
+        if name == "syslog.conf" && by_socket() {
             text = socket::put(&text, &layout.inside(&paths.syslog_socket()))?;
         }
         rendered.push((paths.conf_d().join(name), text));

@@ -214,7 +214,7 @@ fault certificate-foreign $I '' 'selfmade "$(day "2 days ago")" "$(day "300 days
 fault certificate-unreadable $I '' 'in_ "head -c 900 /dev/urandom >$W/certs/oms.crt"' back
 fault key-missing $I '' 'in_ ": >$W/certs/oms.key"' back
 fault config-missing $I '' 'in_ "rm $W/conf/omsagent.conf"' fix
-fault account-group $I '' 'in_ "usermod -g omsagent omsagent"' 'in_ "usermod -g omiusers omsagent"'
+fault account-group $I '' 'in_ "cp -a /etc/passwd /root/safe/passwd; sed -i \"s/^\(omsagent:[^:]*:[0-9]*\):[0-9]*:/\1:65534:/\" /etc/passwd"' 'in_ "cat /root/safe/passwd >/etc/passwd"'
 fault group-missing $I '' 'in_ "groupdel omsagent"' fix
 fault disk-low $I '' 'in_ "mount -t tmpfs -o size=30M,mode=750,uid=\$(id -u omsagent),gid=\$(getent group omiusers | cut -d: -f3) none $V/$WS/state"' 'in_ "umount $V/$WS/state"'
 fault disk-read-only $I '' 'in_ "mount --bind $V/$WS/state $V/$WS/state; mount -o remount,ro,bind $V/$WS/state"' 'in_ "umount $V/$WS/state"'
