@@ -33,7 +33,7 @@ install_only() {
 }
 as_omsagent() {
     exits 0 sh_ $name "runuser -u omsagent -- $OPT/bin/omsadmin.sh -l"; said '^No Workspace$' "$OUT.out"
-    exits 1 sh_ $name "runuser -u omsagent -- $OPT/bin/omsadmin.sh -X"; said 'Only root can change workspaces' "$OUT.err"
+    exits 1 sh_ $name "runuser -u omsagent -- $OPT/bin/omsadmin.sh -X"; said 'Only root can change workspaces' "$OUT.out"
     exits 1 sh_ $name "runuser -u nobody -- $OPT/bin/omsadmin.sh -l"; said 'must be run as root or as the omsagent user' "$OUT.out"
     exits 77 sh_ $name "runuser -u nobody -- $OPT/bin/service_control restart"; said 'Must have root privileges for this operation' "$OUT.err"
 }
