@@ -18,17 +18,19 @@ pub fn space(patient: &Patient, found: &mut Vec<Finding>) {
         let paths = layout.workspace(&ward.id);
         folders.extend([paths.state(), paths.log(), paths.run()]);
     }
-    let mut seen: Vec<(u64, PathBuf)> = Vec::new();
+    let mut seen: Vec<((u64, bool), PathBuf)> = Vec::new();
     for folder in folders {
         let Ok(stat) = statvfs(&folder) else { continue };
-        let id = stat.filesystem_id();
+        // Of one file system a part can be mounted read-only.
+        let read_only = stat.flags().contains(FsFlags::ST_RDONLY);
+        let id = (stat.filesystem_id(), read_only);
         if seen.iter().any(|(known, _)| *known == id) {
             continue;
         }
         seen.push((id, folder.clone()));
         let free = stat.blocks_available() * stat.fragment_size();
         let inodes = (stat.files() > 0).then_some(stat.files_available());
-        let (id, what) = match judge(free, inodes, stat.flags().contains(FsFlags::ST_RDONLY)) {
+        let (id, what) = match judge(free, inodes, read_only) {
             None => continue,
             Some(id) => (id, folder.display()),
         };
