@@ -182,7 +182,7 @@ fn resume_workspaces(host: &Host, report: &mut dyn Report) {
     // ask for. One that runs, runs the new program.
     let everything = workspace::everything(&host.layout);
     for name in everything.iter().filter(|name| name.id().is_none()) {
-        if let Err(e) = resume_pseudo(host, name) {
+        if let Err(e) = resume_pseudo(host, name, report) {
             report.warn(&format!("workspace {name}: {e:#}"));
         }
     }
@@ -219,8 +219,11 @@ fn resume_workspaces(host: &Host, report: &mut dyn Report) {
     }
 }
 
-fn resume_pseudo(host: &Host, name: &WorkspaceName) -> Result<()> {
+fn resume_pseudo(host: &Host, name: &WorkspaceName, report: &mut dyn Report) -> Result<()> {
     take_back(host, name)?;
+    let mut journal = journal(host, format!("resume workspace {name}"));
+    let plan = workspace::pseudo::folders(host, name)?;
+    plan.run(host, &mut journal, report)?;
     if workspace::is_active(host, name) {
         let unit = unit::name(name);
         let _ = services::install_unit(host, &unit, &unit::text_on(&host.layout, name))?;

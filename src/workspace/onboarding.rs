@@ -109,8 +109,13 @@ fn is_set_as_asked(host: &Host, request: &OnboardingRequest) -> Result<bool> {
 
 /// Does proxy.conf say just this, whatever comments and blanks somebody's tool keeps in it?
 fn is_saved_proxy(host: &Host, line: &Secret) -> Result<bool> {
+    let path = host.layout.proxy_conf();
+    // Its old place does not count: what is there is on its way to the new one.
+    if !path.exists() {
+        return Ok(false);
+    }
     let asked = settings::proxy::parse(line.expose())?;
-    let saved = settings::proxy::load(&host.layout.proxy_conf());
+    let saved = settings::proxy::load(&path);
     let same = |saved: settings::proxy::Proxy| {
         let who = |proxy: &settings::proxy::Proxy| {
             let both = proxy.credentials.as_ref();

@@ -68,6 +68,13 @@ pub fn scom(host: &Host, report: &mut dyn Report) -> Result<Scom> {
     Ok(Scom { plan, restart_omi })
 }
 
+/// Its folders, as they have to be: after the package was removed and came back.
+pub fn folders(host: &Host, name: &WorkspaceName) -> Result<Plan> {
+    let mut plan = Plan::new();
+    push_folders(&mut plan, host, name, service_owner(host)?);
+    Ok(plan)
+}
+
 /// The plan of `-w LAD`; `domain` is that of the service.
 pub fn lad(host: &Host, domain: &str, azure_resource: Option<&str>) -> Result<Plan> {
     let name = WorkspaceName::lad();
