@@ -15,10 +15,34 @@ const TAG: &str = "omsagent";
 /// From here on they are copied, unless one of `secrets` stays to be seen in the command line: the
 /// journal keeps that of every sender. Nobody waits for a daemon that is not there.
 pub fn begin(secrets: &[Option<&Secret>]) {
-    let secrets: Vec<&str> = secrets.iter().flatten().map(|s| s.expose()).collect();
+    let typed: Vec<Secret> = typed(std::env::args_os().map(|w| w.to_string_lossy().into_owned()));
+    let secrets = secrets.iter().copied().flatten().chain(&typed);
+    let secrets: Vec<&str> = secrets.map(Secret::expose).collect();
     if argv::hide(&secrets) {
         out::copy(each_line);
     }
+}
+
+/// What stands behind `-s` and `-p`, every time: of several keys only the last one is used, and all
+/// are secret.
+fn typed(words: impl Iterator<Item = String>) -> Vec<Secret> {
+    let mut found = Vec::new();
+    let mut behind = false;
+    for word in words {
+        let option = word.strip_prefix('-').unwrap_or_default();
+        let letters = option.chars().take_while(char::is_ascii_alphabetic).count();
+        if behind && !word.starts_with('-') {
+            found.extend((!word.is_empty()).then(|| Secret::new(word)));
+            behind = false;
+            continue;
+        }
+        behind = matches!(word.as_str(), "--shared" | "--proxy")
+            || (letters == option.len() && option.ends_with(['s', 'p']));
+        if let Some(value) = option.strip_prefix(['s', 'p']).filter(|v| v.len() >= 8) {
+            found.push(Secret::new(value));
+        }
+    }
+    found
 }
 
 fn each_line(_: Stream, bytes: &[u8]) {
@@ -59,6 +83,19 @@ fn facility() -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_key_that_was_typed_is_secret() {
+        let of = |line: &str| -> Vec<String> {
+            let words = line.split(' ').map(str::to_owned);
+            typed(words).iter().map(|s| s.expose().to_owned()).collect()
+        };
+        assert_eq!(of("x -w id -s one -s two -d dom"), ["one", "two"]);
+        assert_eq!(of("x -vs one -p u:p@h:1 -v"), ["one", "u:p@h:1"]);
+        assert_eq!(of("x -sbm90IGEgcmVhbA== -l"), ["bm90IGEgcmVhbA=="]);
+        assert_eq!(of("x --shared one -p -l"), ["one"]);
+        assert_eq!(of("x -s -").len(), 0);
+    }
 
     #[test]
     fn only_the_three_kinds_are_copied() {
