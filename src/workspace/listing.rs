@@ -4,8 +4,8 @@
 use super::{all, is_active, primary};
 use crate::base::files;
 use crate::base::ids::{WorkspaceId, WorkspaceName};
-use crate::host::Host;
 use crate::host::layout::Layout;
+use crate::host::{Host, unit, unit_state};
 use crate::settings::omsadmin::{self, OmsAdmin};
 
 /// What a workspace is to this host.
@@ -63,12 +63,16 @@ pub fn role(host: &Host, id: &WorkspaceName) -> Role {
 /// The status of one workspace. scom never has an omsadmin.conf (bundle.md 6.6): its settings are
 /// there when its omsagent.conf is.
 pub fn status(host: &Host, id: &WorkspaceName) -> Status {
+    status_of(host, id, is_active(host, id))
+}
+
+fn status_of(host: &Host, id: &WorkspaceName, runs: bool) -> Status {
     let paths = host.layout.workspace(id);
     let settings = match id.id() {
         Some(_) => paths.omsadmin_conf(),
         None => paths.omsagent_conf(),
     };
-    if is_active(host, id) {
+    if runs {
         Status::Running
     } else if paths.service_registered().exists() {
         Status::Registered
@@ -99,9 +103,16 @@ pub fn lines(host: &Host) -> Vec<String> {
     if names.is_empty() {
         return vec!["No Workspace".into()];
     }
+    // Asked for all at once: each call of systemctl costs some milliseconds.
+    let units: Vec<String> = names.iter().map(unit::name).collect();
+    let states = unit_state::of(host, &units).unwrap_or_default();
+    let runs = |name: &WorkspaceName| match states.iter().find(|s| s.name == unit::name(name)) {
+        Some(state) => matches!(state.active.as_str(), "active" | "reloading"),
+        None => is_active(host, name),
+    };
     names
         .iter()
-        .map(|name| line(&role(host, name), name, status(host, name)))
+        .map(|name| line(&role(host, name), name, status_of(host, name, runs(name))))
         .collect()
 }
 
