@@ -155,7 +155,7 @@ fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let Some(text) = text else {
         let selection = forwarding::selection(&host.layout, &id)?;
         match port::configured(&host.layout, &id) {
-            Some(port) if syslog::has_own_rules(host, &id, port, &selection)? => {
+            Some(port) if !syslog::are_ours(host, &id, port, &selection)? => {
                 out!("rules of its own, in {}'s configuration", daemon.name());
             }
             _ => out!("{selection}"),

@@ -376,7 +376,6 @@ mod tests {
     use super::*;
     use crate::agent::figures::{Mark, Upload};
     use crate::host::layout::Layout;
-    use serde_json::Value;
 
     const FIXTURE: &str = include_str!("../../tests/data/status.fixture");
     const ID: &str = "11111111-2222-3333-4444-555555555555";
@@ -440,34 +439,6 @@ mod tests {
         }
     }
 
-    fn fields(path: &str, value: &Value, out: &mut Vec<String>) {
-        let kind = match value {
-            Value::Null => "null",
-            Value::Bool(_) => "boolean",
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        if !path.is_empty() {
-            out.push(format!("{path} {kind}"));
-        }
-        match value {
-            Value::Object(map) => {
-                for (key, value) in map {
-                    let dot = if path.is_empty() { "" } else { "." };
-                    fields(&format!("{path}{dot}{key}"), value, out);
-                }
-            }
-            Value::Array(list) => {
-                if let Some(first) = list.first() {
-                    fields(&format!("{path}[]"), first, out);
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// Others read these fields: adding one is adding a line, anything else is a new schema.
     #[test]
     fn the_form_is_frozen() {
@@ -477,9 +448,7 @@ mod tests {
             !text.contains("secret") && !text.contains("PRIVATE"),
             "{text}"
         );
-        let mut seen = Vec::new();
-        fields("", &value, &mut seen);
-        seen.sort_unstable();
+        let seen = crate::base::form::fields(&value);
         let mut frozen: Vec<&str> = FIXTURE.lines().collect();
         frozen.sort_unstable();
         assert_eq!(seen, frozen);

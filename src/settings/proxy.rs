@@ -93,6 +93,19 @@ pub fn escape(word: &str) -> Zeroizing<String> {
     text
 }
 
+impl Proxy {
+    /// The same place, for the same user with the same password.
+    pub fn is_same(&self, other: &Proxy) -> bool {
+        let login = |proxy: &Proxy, other: &Proxy| match (&proxy.credentials, &other.credentials) {
+            (None, None) => true,
+            (Some((a, b)), Some((c, d))) => a == c && b.expose() == d.expose(),
+            _ => false,
+        };
+        (self.scheme, &self.host, self.port) == (other.scheme, &other.host, other.port)
+            && login(self, other)
+    }
+}
+
 /// Why a line is no proxy. Never holds the line, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyError {

@@ -9,14 +9,7 @@ const fn filter(
     verdict: Verdict,
     params: &'static [&'static [Param]],
 ) -> Plugin {
-    Plugin {
-        section: Section::Filter,
-        name,
-        only: None,
-        spec,
-        verdict,
-        params,
-    }
+    Plugin::new(Section::Filter, name, spec, verdict, params)
 }
 
 const NO_EVENTS: Verdict = Verdict::Idle("no source here makes such events");

@@ -97,6 +97,23 @@ pub struct Param {
 }
 
 impl Plugin {
+    const fn new(
+        section: Section,
+        name: &'static str,
+        spec: &'static str,
+        verdict: Verdict,
+        params: &'static [&'static [Param]],
+    ) -> Plugin {
+        Plugin {
+            section,
+            name,
+            only: None,
+            spec,
+            verdict,
+            params,
+        }
+    }
+
     /// The plug-in that `element` asks for, if it is known.
     pub fn of(section: Section, element: &Element) -> Option<&'static Plugin> {
         let kind = element.kind()?.value.as_str();

@@ -8,14 +8,7 @@ const fn output(
     verdict: Verdict,
     params: &'static [&'static [Param]],
 ) -> Plugin {
-    Plugin {
-        section: Section::Match,
-        name,
-        only: None,
-        spec,
-        verdict,
-        params,
-    }
+    Plugin::new(Section::Match, name, spec, verdict, params)
 }
 
 /// Where the original's files are when nothing else is said.

@@ -8,14 +8,7 @@ const fn source(
     verdict: Verdict,
     params: &'static [&'static [Param]],
 ) -> Plugin {
-    Plugin {
-        section: Section::Source,
-        name,
-        only: None,
-        spec,
-        verdict,
-        params,
-    }
+    Plugin::new(Section::Source, name, spec, verdict, params)
 }
 
 const NO_FILES: Verdict = Verdict::Ignored("files are not read in this version");

@@ -164,20 +164,6 @@ pub fn would_change(
     Ok(edits.filter(Edit::is_needed).map(|e| e.path).collect())
 }
 
-/// Does the workspace have rules that somebody wrote in place of the selection's?
-pub fn has_own_rules(
-    host: &Host,
-    id: &WorkspaceName,
-    port: u16,
-    selection: &Selection,
-) -> Result<bool, SyslogError> {
-    let needed = |rules| {
-        let edits = edits(host, id, port, rules)?;
-        Ok::<_, SyslogError>(edits.iter().any(Edit::is_needed))
-    };
-    Ok(!needed(Rules::Kept { or: selection })? && needed(Rules::Exactly(selection))?)
-}
-
 /// Are the workspace's rules, if it has any, those of the selection, by whichever transport? What
 /// somebody wrote in their place is not.
 pub fn are_ours(
