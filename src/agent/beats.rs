@@ -1,7 +1,7 @@
 //! The items that say this host is alive, in time.
 
 use crate::agent::config::{Route, Settings};
-use crate::agent::figures::Figures;
+use crate::agent::figures::{self, Figures};
 use crate::agent::heartbeat::{self, Facts};
 use crate::agent::hosts;
 use crate::agent::queue::Queue;
@@ -61,7 +61,7 @@ impl Beats {
             let wall = wall.map_or(0, |d| d.as_millis() as i64);
             let mut frame = Frame::new(&heartbeat::KIND);
             let own = hosts::own_addresses();
-            frame.push(|out| self.facts.push(out, wall, &own));
+            frame.push(figures::HEARTBEAT, |out| self.facts.push(out, wall, &own));
             figures.made_heartbeat();
             if let Err(error) = queues[beat.output].append(&mut frame) {
                 warn!("a heartbeat is lost: cannot write to its queue: {error}");

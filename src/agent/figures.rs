@@ -5,6 +5,7 @@
 
 use crate::agent::config::Settings;
 use crate::agent::queue::Queue;
+use crate::agent::queue::shares::Origin;
 use crate::wire::date::Skew;
 use crate::wire::http::Response;
 use jiff::{Timestamp, Zoned};
@@ -14,6 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts up when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
+
+/// Where heartbeats come from; every other input has its place in [`Figures::inputs`].
+pub const HEARTBEAT: Origin = Origin(usize::MAX);
 
 /// The program name of the messages by which `omsagent doctor` follows the way of a line.
 pub const MARK_IDENT: &str = "omsagent-doctor";
@@ -208,7 +212,8 @@ impl Figures {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let now = Timestamp::now().as_millisecond();
         let mut inputs: Vec<InputFigures> = Vec::new();
-        for input in &self.inputs {
+        let sent = |origin| queues.iter().map(|queue| queue.sent(origin)).sum();
+        for (number, input) in self.inputs.iter().enumerate() {
             let (received, parsed, queued) =
                 (get(&input.received), get(&input.parsed), get(&input.queued));
             inputs.push(InputFigures {
@@ -218,6 +223,7 @@ impl Figures {
                 parsed,
                 queued,
                 dropped: received.saturating_sub(queued),
+                sent: sent(Origin(number)),
             });
         }
         let made = get(&self.heartbeats_made);
@@ -229,6 +235,7 @@ impl Figures {
                 parsed: made,
                 queued: made,
                 dropped: 0,
+                sent: sent(HEARTBEAT),
             });
         }
         let output = |(outgoing, queue): (&Arc<Outgoing>, &Arc<Queue>)| {
@@ -325,6 +332,8 @@ pub struct InputFigures {
     pub queued: u64,
     /// Neither.
     pub dropped: u64,
+    /// Taken by the service, of those queued in this run.
+    pub sent: u64,
 }
 
 /// A destination's counts since the start.

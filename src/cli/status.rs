@@ -80,8 +80,8 @@ fn paragraph(w: &WorkspaceStatus) -> String {
         line(
             "input",
             format!(
-                "{} {}: {} received, {} parsed, {} dropped",
-                i.kind, i.tag, i.received, i.parsed, i.dropped
+                "{} {}: {} received, {} parsed, {} dropped, {} sent",
+                i.kind, i.tag, i.received, i.parsed, i.dropped, i.sent
             ),
         );
     }

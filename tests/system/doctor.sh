@@ -96,6 +96,7 @@ assert s["complete"] and w["running"] and w["enabled"] and w["onboarded"] and w[
 assert w["unknown"] == [] and w["heartbeat_accepted"] and w["certificate"]["days_left"] >= 364, w
 syslog, = [i for i in w["inputs"] if i["type"] == "syslog"]
 assert syslog["received"] == syslog["parsed"] + syslog["dropped"] and syslog["received"] > 0, syslog
+assert 0 < syslog["sent"] <= syslog["queued"], syslog
 assert sum(o["sent"] for o in w["outputs"]) > 0 and all(o["failures_in_a_row"] == 0 for o in w["outputs"]), w
 assert any(o["last_upload"] and o["last_upload"]["code"] == 200 for o in w["outputs"]), w
 assert {l["address"] for l in w["listening"]} == {"127.0.0.1:25224"} and abs(w["clock"]["ahead_seconds"]) < 60, w

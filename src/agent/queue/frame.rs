@@ -12,6 +12,7 @@
 //! ```
 //! Numbers are little-endian.
 
+use super::shares::{self, Origin, Parts};
 use crc::{CRC_32_ISCSI, Crc, Table};
 use std::borrow::Cow;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -54,6 +55,7 @@ pub struct Frame {
     bytes: Vec<u8>,
     prefix: usize,
     count: u32,
+    parts: Parts,
     begun: Instant,
 }
 
@@ -71,12 +73,13 @@ impl Frame {
             prefix: bytes.len(),
             bytes,
             count: 0,
+            parts: Parts::new(),
             begun: Instant::now(),
         }
     }
 
-    /// Lets `write` append one item (a JSON object) in place.
-    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+    /// Lets `write` append one item (a JSON object) of this input in place.
+    pub fn push(&mut self, origin: Origin, write: impl FnOnce(&mut Vec<u8>)) {
         if self.count == 0 {
             self.begun = Instant::now();
         } else {
@@ -84,11 +87,17 @@ impl Frame {
         }
         write(&mut self.bytes);
         self.count += 1;
+        shares::count(&mut self.parts, origin, 1);
     }
 
     /// Items in it.
     pub fn count(&self) -> u32 {
         self.count
+    }
+
+    /// From which inputs they are.
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// Nothing in it.
@@ -116,6 +125,7 @@ impl Frame {
         self.bytes.truncate(self.prefix);
         self.bytes.shrink_to(2 * CLOSE_AT);
         self.count = 0;
+        self.parts.clear();
     }
 
     /// Fills in the head; the result is what goes to disk.

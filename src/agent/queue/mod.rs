@@ -10,11 +10,13 @@ pub mod frame;
 mod mark;
 mod recovery;
 pub mod segment;
+pub mod shares;
 
 use anyhow::{Context, Result, bail};
 use frame::{Frame, Kind};
 use mark::{Mark, Position};
 use segment::{MARK, Reader};
+use shares::{Origin, Shares};
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -86,6 +88,7 @@ struct State {
     delivered: Position,
     next_seq: u64,
     counts: Counts,
+    shares: Shares,
     waiting: u64,
     waiting_since: Option<Instant>,
     /// Bytes of what waits that were old enough when [`Queue::wait`] looked: a batch holds one kind,
@@ -162,6 +165,7 @@ impl Queue {
                     bytes,
                     ..Counts::default()
                 },
+                shares: Shares::default(),
                 waiting,
                 waiting_since: (waiting > 0).then(Instant::now),
                 due: 0,
@@ -203,6 +207,11 @@ impl Queue {
         }
         if let Some(segment) = state.segments.back_mut() {
             segment.bytes += size;
+            let segment = segment.id;
+            let place = |offset| Position { segment, offset };
+            state
+                .shares
+                .appended(place(at), place(at + size), frame.parts());
         }
         state.next_seq += 1;
         state.counts.bytes += size;
@@ -356,6 +365,7 @@ impl Queue {
         // Before any file goes: a crash in between must not lead to a mark without its segment.
         let stored = state.mark.store(batch.end, next_seq);
         state.delivered = batch.end;
+        state.shares.delivered(batch.end);
         let writing = state.writer.is_some();
         while let Some(oldest) = state.segments.front() {
             let passed = oldest.id < batch.end.segment;
@@ -394,6 +404,11 @@ impl Queue {
     /// Figures for people.
     pub fn counts(&self) -> Counts {
         self.lock().counts
+    }
+
+    /// Items of this input that were acknowledged, of those appended in this run.
+    pub fn sent(&self, origin: Origin) -> u64 {
+        self.lock().shares.sent(origin)
     }
 
     /// Bytes not delivered yet.
@@ -475,6 +490,8 @@ impl Queue {
                     offset: MARK.len() as u64,
                 };
             }
+            let gone_to = state.delivered;
+            state.shares.dropped(gone_to);
             self.recount(state);
         }
     }

@@ -9,7 +9,7 @@ const HEARTBEAT: Kind = Kind::new("HEALTH_ASSESSMENT_BLOB", "LogManagement");
 fn frame(kind: &Kind, items: &[&str]) -> Frame {
     let mut frame = Frame::new(kind);
     for item in items {
-        frame.push(|out| out.extend_from_slice(item.as_bytes()));
+        frame.push(Origin(1), |out| out.extend_from_slice(item.as_bytes()));
     }
     frame
 }
@@ -76,6 +76,7 @@ fn batches_join_frames_of_one_kind_in_order() {
         (counts.appended, counts.delivered, counts.dropped),
         (5, 5, 0)
     );
+    assert_eq!(queue.sent(Origin(1)), 5);
 }
 
 #[test]
@@ -207,6 +208,7 @@ fn over_the_limit_the_oldest_go_and_are_counted() {
     let dropped = queue.counts().dropped;
     assert!(dropped > 0);
     assert_eq!(kept.len() as u64 + dropped, total);
+    assert_eq!(queue.sent(Origin(1)) + dropped, total);
     assert!(
         kept[0].contains(&format!("{dropped:06}")),
         "no gap but the oldest"
@@ -347,7 +349,7 @@ proptest! {
                     let mut frame = Frame::new(&SYSLOG);
                     for _ in 0..n {
                         let item = format!("{number:0width$}", width = usize::from(size));
-                        frame.push(|out| out.extend_from_slice(item.as_bytes()));
+                        frame.push(Origin(1), |out| out.extend_from_slice(item.as_bytes()));
                         model.push_back(item);
                         number += 1;
                     }
