@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // the lint exempts test functions, not what they share
 
-use omsagent::base::ids::WorkspaceId;
+use omsagent::base::ids::{WorkspaceId, WorkspaceName};
 use omsagent::host::layout::Layout;
 use omsagent::host::syslog::{self, Facility, Selection, Severity, SyslogDaemon, SyslogError};
 use omsagent::host::{Change, Host};
@@ -232,6 +232,23 @@ fn old_rsyslog_keeps_its_own_file() {
         assert_eq!(syslog::purge(&host).unwrap(), Change::Made);
         assert_eq!(root.read("etc/rsyslog.conf"), before);
     }
+}
+
+/// The diagnostics extension appends its rules to the only file there is, and relies on this.
+#[test]
+fn old_rsyslog_loses_rules_to_a_dead_port() {
+    let own = "*.* /var/log/all\nmail.info @127.0.0.1:252240\n";
+    let rule = "local0.err\t@127.0.0.1:25229\n";
+    let root = Root::new(&[("etc/rsyslog.conf", own.as_bytes())]);
+    let host = root.host();
+    let write = |text: &str| std::fs::write(root.path("etc/rsyslog.conf"), text).unwrap();
+    write(&format!("{own}{rule}"));
+    let gone = syslog::unconfigure(&host, &WorkspaceName::lad(), Some(25229)).unwrap();
+    assert_eq!(gone, Change::Made);
+    assert_eq!(root.read("etc/rsyslog.conf"), own);
+    write(&format!("{rule}{own}"));
+    assert_eq!(syslog::purge(&host).unwrap(), Change::Made);
+    assert_eq!(root.read("etc/rsyslog.conf"), own);
 }
 
 #[test]

@@ -20,8 +20,10 @@ enum Says {
     Out(&'static str),
     Err(&'static str),
     Nothing,
+    /// Neither stream has a word.
+    Silent,
 }
-use Says::{Err, Nothing, Out};
+use Says::{Err, Nothing, Out, Silent};
 
 struct Row(Who, &'static str, &'static [&'static str], i32, Says);
 
@@ -271,6 +273,21 @@ fn rows() -> Vec<Row> {
             Err("error\t`/etc/opt/omi/conf/omiserver.conf` does not exist"),
         ),
         Row(Root, a, &["-o", "-l"], 2, Nothing),
+        Row(
+            Root,
+            a,
+            &["-x", "not-a-workspace-id"],
+            0,
+            Out("error\tWorkspace not-a-workspace-id doesn't exist"),
+        ),
+        Row(Root, a, &["-x", WS], 0, Out("info\tCleanup the folders")),
+        Row(
+            Root,
+            a,
+            &[WS],
+            2,
+            Err("Parsing error: '11111111-2222-3333-4444-555555555555' is unparsed"),
+        ),
         // 1.7
         Row(
             Nobody,
@@ -314,11 +331,15 @@ fn rows() -> Vec<Row> {
             77,
             Err("Must have root privileges for this operation"),
         ),
-        Row(Nobody, s, &["is-running"], 0, Nothing),
-        Row(Nobody, s, &["is-running", WS], 0, Nothing),
-        Row(Nobody, s, &["is-running", "../x"], 0, Nothing),
-        Row(Root, s, &["is-running", "scom"], 0, Nothing),
-        Row(Root, s, &["stop"], 0, Nothing),
+        Row(Nobody, s, &["is-running"], 0, Silent),
+        Row(Nobody, s, &["is-running", ""], 0, Silent),
+        Row(Nobody, s, &["is-running", WS], 0, Silent),
+        Row(Nobody, s, &["is-running", "../x"], 0, Silent),
+        Row(Root, s, &["is-running", "scom"], 0, Silent),
+        Row(Root, s, &["stop"], 0, Silent),
+        Row(Root, s, &["stop", ""], 0, Silent),
+        Row(Root, s, &["start"], 0, Nothing),
+        Row(Root, s, &["restart", ""], 0, Nothing),
         Row(
             Root,
             s,
@@ -376,6 +397,41 @@ fn rows() -> Vec<Row> {
             &["Configure", WS, "25224"],
             1,
             Err("Unknown parameter : Configure"),
+        ),
+        Row(
+            Root,
+            y,
+            &["configure"],
+            1,
+            Err("WORKSPACE_ID and SYSLOG_PORT are required"),
+        ),
+        Row(
+            Root,
+            y,
+            &["configure", WS],
+            1,
+            Err("WORKSPACE_ID and SYSLOG_PORT are required"),
+        ),
+        Row(
+            Root,
+            y,
+            &["configure", WS, ""],
+            1,
+            Err("WORKSPACE_ID and SYSLOG_PORT are required"),
+        ),
+        Row(
+            Root,
+            y,
+            &["unconfigure", "", "25224"],
+            1,
+            Err("WORKSPACE_ID and SYSLOG_PORT are required"),
+        ),
+        Row(
+            Root,
+            y,
+            &["configure", WS, "port"],
+            1,
+            Err("`port` is not a port"),
         ),
         // 1.9
         Row(
@@ -453,6 +509,7 @@ fn wrong_with(
         Out(line) => begins(&out, line),
         Err(line) => begins(&err, line),
         Nothing => true,
+        Silent => out.is_empty() && err.is_empty(),
     };
     let fine = done.status.code() == Some(*code) && said && !err.contains("panicked");
     // Neither the original's stray `-e ` nor the key.

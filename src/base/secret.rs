@@ -42,6 +42,7 @@ pub fn shown_word(word: &str) -> String {
         Some((option, value)) if option.starts_with("--") => (option.len() + 1, value.len()),
         _ if word.starts_with("--") => (word.len(), 0),
         _ if word.starts_with('-') => (2.min(word.len()), word.len().saturating_sub(2)),
+        _ if is_name(word) => (word.len(), 0),
         _ => (4.min(word.len()), word.len().saturating_sub(4)),
     };
     // What is short is no key, and shown whole.
@@ -52,6 +53,13 @@ pub fn shown_word(word: &str) -> String {
         shown.push_str("...");
     }
     shown
+}
+
+/// An id, a host, a file's name: short runs of letters and digits between points and dashes. No key
+/// looks like that.
+fn is_name(word: &str) -> bool {
+    let run = |part: &str| part.len() <= 12 && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    word.len() <= 64 && word.contains(['-', '.', '_']) && word.split(['-', '.', '_']).all(run)
 }
 
 #[cfg(test)]
@@ -65,6 +73,12 @@ mod tests {
             ("--bogus", "--bogus"),
             ("--install=yes", "--install=yes"),
             ("stray", "stray"),
+            (
+                "11111111-2222-3333-4444-555555555555",
+                "11111111-2222-3333-4444-555555555555",
+            ),
+            ("not-a-workspace-id", "not-a-workspace-id"),
+            ("/etc/opt/microsoft/x", "/etc..."),
             ("-Z", "-Z"),
             ("b\u{1b}[2J", "b?[2J"),
         ] {

@@ -2,7 +2,7 @@
 
 use crate::agent::journal::Journal;
 use crate::agent::run::{self, Request};
-use crate::base::ids::WorkspaceId;
+use crate::base::ids::WorkspaceName;
 use crate::host::layout::{Layout, STATUS_SOCKET};
 use crate::wire::tls::{CA_FILE_VARIABLE, choose_ca_file};
 use anyhow::{Context, Result, bail};
@@ -31,7 +31,7 @@ pub struct Args {
     no_supervisor: bool,
     /// Use the files of this workspace
     #[arg(long, value_name = "ID")]
-    workspace: Option<WorkspaceId>,
+    workspace: Option<WorkspaceName>,
     /// More in the log
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,

@@ -86,7 +86,8 @@ pub fn run(words: &[OsString]) -> u8 {
         .map(|w| w.to_string_lossy().into_owned())
         .collect();
     let host = Host::detect(Layout::new("/"));
-    let which = words.get(1).map(String::as_str);
+    // An empty word is none, as for the shell that the original was.
+    let which = words.get(1).map(String::as_str).filter(|w| !w.is_empty());
     match words.first().map(String::as_str) {
         Some("start") => each(&host, Verb::Start, which),
         Some("stop") => each(&host, Verb::Stop, which),
@@ -130,7 +131,7 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
     }
     let names = match which {
         None => meant(host, verb),
-        Some(text) => match text.parse::<WorkspaceName>() {
+        Some(text) => match workspace::typed(&host.layout, text) {
             Ok(name) => vec![name],
             Err(e) => {
                 err!("error\t{e}");
@@ -138,7 +139,8 @@ fn each(host: &Host, verb: Verb, which: Option<&str>) -> u8 {
             }
         },
     };
-    if host.services == ServiceManager::None && verb != Verb::Stop {
+    let ends = matches!(verb, Verb::Stop | Verb::Disable);
+    if host.services == ServiceManager::None && !ends {
         // A container has nobody to start services; that is not a failure of the caller.
         out!("No service manager runs here: start the agent with `omsagent run --workspace ID`.");
         return 0;
@@ -332,7 +334,7 @@ fn lsb_start(host: &Host, name: &WorkspaceName) -> Result<()> {
 /// 1 = running, 0 = not: the original's inverted answer, on which automation relies.
 fn is_running(host: &Host, which: Option<&str>) -> u8 {
     let id = match which {
-        Some(text) => text.parse::<WorkspaceName>().ok(),
+        Some(text) => workspace::typed(&host.layout, text).ok(),
         None => workspace::primary(&host.layout).map(Into::into),
     };
     u8::from(id.is_some_and(|id| workspace::is_active(host, &id)))

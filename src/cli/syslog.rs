@@ -22,6 +22,7 @@ pub const GRAMMAR: Grammar = Grammar {
     synopsis: &[
         "configure_syslog.sh configure|unconfigure WORKSPACE PORT",
         "configure_syslog.sh select WORKSPACE [SELECTION|default]",
+        "configure_syslog.sh transport udp|tcp|unix WORKSPACE [PORT]",
         "configure_syslog.sh purge|restart",
     ],
     sections: &[Section {
@@ -38,6 +39,10 @@ pub const GRAMMAR: Grammar = Grammar {
             (
                 "select WORKSPACE [SELECTION]",
                 "Which messages the workspace gets from now on, for example `auth,authpriv.warning`; `default` for what it gets without a choice; nothing to show which it is",
+            ),
+            (
+                "transport HOW WORKSPACE [PORT]",
+                "How the syslog daemon hands them over from now on: `udp`, `tcp` or `unix`, a socket in the file system",
             ),
             ("purge", "Take every stanza of ours out"),
             ("restart", "Restart the syslog daemon"),
@@ -70,6 +75,13 @@ pub fn run(words: &[OsString]) -> u8 {
             return 1;
         }
     };
+    // What is missing is said first, as ever.
+    if let ["configure" | "unconfigure", rest @ ..] = words.as_slice()
+        && let Err(e) = workspace_and_port(&host.layout, rest)
+    {
+        err!("{e:#}");
+        return 1;
+    }
     let Some(daemon) = &host.syslog else {
         out!("{}", no_daemon(doing));
         return 1;
@@ -94,25 +106,24 @@ fn no_daemon(doing: &str) -> String {
     let found = "No supported syslog daemon found";
     match doing {
         "process" => format!("{found}. Syslog messages will not be processed."),
-        "restart" => format!("{found}; unable to restart syslog."),
         other => format!("{found}; unable to {other} syslog monitoring."),
     }
 }
 
-fn workspace_and_port(words: &[&str]) -> Result<(WorkspaceName, u16)> {
-    let missing = "WORKSPACE_ID and SYSLOG_PORT are required";
-    let [id, port, ..] = words else {
-        bail!(missing);
+fn workspace_and_port(layout: &Layout, words: &[&str]) -> Result<(WorkspaceName, u16)> {
+    let given = |n: usize| words.get(n).filter(|word| !word.is_empty());
+    let (Some(id), Some(port)) = (given(0), given(1)) else {
+        bail!("WORKSPACE_ID and SYSLOG_PORT are required");
     };
     let number: u16 = port
         .parse()
         .with_context(|| format!("`{}` is not a port", shown_word(port)))?;
     ensure!(number != 0, "0 is not a port");
-    Ok((id.parse()?, number))
+    Ok((workspace::typed(layout, id)?, number))
 }
 
 fn configure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
-    let (id, port) = workspace_and_port(words)?;
+    let (id, port) = workspace_and_port(&host.layout, words)?;
     out!("Configuring {} for OMS logging", daemon.name());
     // Asked for by name, a workspace that was taken out is forwarded to again.
     let mut selection = forwarding::selection(&host.layout, &id)?;
@@ -151,7 +162,7 @@ fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
             "select needs a workspace id, then for example `auth,authpriv.warning`, or `default`"
         ),
     };
-    let id: WorkspaceName = id.parse()?;
+    let id = workspace::typed(&host.layout, id)?;
     let Some(text) = text else {
         let selection = forwarding::selection(&host.layout, &id)?;
         match port::configured(&host.layout, &id) {
@@ -180,9 +191,9 @@ fn select(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
 /// `transport udp|tcp|unix WS [PORT]`: how the daemon hands the workspace's messages over from now on.
 fn transport(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
     let (how, id, port) = match words {
-        [how, id] => (how, id.parse()?, None),
+        [how, id] => (how, workspace::typed(&host.layout, id)?, None),
         [how, rest @ ..] => {
-            let (id, port) = workspace_and_port(rest)?;
+            let (id, port) = workspace_and_port(&host.layout, rest)?;
             (how, id, Some(port))
         }
         [] => bail!("transport needs `udp`, `tcp` or `unix`, then a workspace id"),
@@ -260,7 +271,7 @@ fn restart_agent(host: &Host, id: &WorkspaceName) {
 }
 
 fn unconfigure(host: &Host, daemon: &SyslogDaemon, words: &[&str]) -> Result<()> {
-    let (id, port) = workspace_and_port(words)?;
+    let (id, port) = workspace_and_port(&host.layout, words)?;
     out!("Unconfiguring {} for OMS logging", daemon.name());
     let port = port::to_give_up(&host.layout, &id, Some(port));
     stays_out(host, &id)?;
@@ -309,4 +320,28 @@ fn restart(host: &Host, daemon: &SyslogDaemon) -> Result<()> {
     out!("Restarting service: {service}");
     let _ = services::restart_syslog(host)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verb_is_in_the_table() {
+        let source = include_str!("syslog.rs");
+        let run = &source[source.find("pub fn run(").unwrap()..];
+        let run = &run[..run.find("other => {").unwrap()];
+        let verbs = run.lines().filter_map(|line| {
+            let word = line.trim().strip_prefix("[\"")?;
+            Some(&word[..word.find('"')?])
+        });
+        let verbs: Vec<&str> = verbs.collect();
+        assert_eq!(verbs.len(), 6);
+        for verb in verbs {
+            let rows = GRAMMAR.sections.iter().flat_map(|s| s.rows);
+            let names = |text: &str| text.split([' ', '|']).any(|word| word == verb);
+            assert!(rows.map(|(name, _)| name).any(|name| names(name)), "{verb}");
+            assert!(GRAMMAR.synopsis.iter().any(|text| names(text)), "{verb}");
+        }
+    }
 }

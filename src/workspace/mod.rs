@@ -15,7 +15,7 @@ pub mod service;
 pub mod socket;
 pub mod templates;
 
-use crate::base::ids::{WorkspaceId, WorkspaceName};
+use crate::base::ids::{NotAWorkspace, WorkspaceId, WorkspaceName};
 use crate::base::secret::Secret;
 use crate::host::credentials::{self, Pair};
 use crate::host::layout::Layout;
@@ -67,6 +67,15 @@ pub fn as_spelled(layout: &Layout, id: WorkspaceId) -> WorkspaceId {
     }
     let same = |k: &WorkspaceId| k.as_str().eq_ignore_ascii_case(id.as_str());
     known.into_iter().find(same).unwrap_or(id)
+}
+
+/// A workspace as somebody typed it, [as its folder here is spelled](as_spelled).
+pub fn typed(layout: &Layout, text: &str) -> Result<WorkspaceName, NotAWorkspace> {
+    let name = text.parse::<WorkspaceName>()?;
+    Ok(match name.id() {
+        Some(id) => as_spelled(layout, id).into(),
+        None => name,
+    })
 }
 
 /// [`all`], then the pseudo-workspaces that have a folder: scom, LAD.

@@ -149,28 +149,29 @@ fn push_port(plan: &mut Plan, host: &Host, report: &mut dyn Report) -> Result<bo
     Ok(true)
 }
 
-/// Has OMI read its settings again. That it cannot is told, not failed: it reads them at its next
-/// start (bundle.md 6.6).
-pub fn restart_omi(host: &Host, report: &mut dyn Report) {
+/// Has OMI read its settings again. What its tool ends with, 127 when there is none; the workspace
+/// is there all the same, and OMI reads its settings at its next start (bundle.md 1.6, 6.6).
+pub fn restart_omi(host: &Host, report: &mut dyn Report) -> u8 {
     if !host.is_live() {
-        return;
+        return 0;
     }
     if find(OMI_CONTROL).is_none() {
         report.line(&format!(
             "warning\t`{OMI_CONTROL}` does not exist: restart OMI by your own means"
         ));
-        return;
+        return 127;
     }
     let done = Command::new(OMI_CONTROL)
         .arg("restart")
         .timeout(OMI_PATIENCE)
         .run();
-    let why = match done {
-        Ok(outcome) if outcome.ok() => return,
-        Ok(outcome) => outcome.last_line().to_owned(),
-        Err(e) => e.to_string(),
+    let (code, why) = match done {
+        Ok(outcome) if outcome.ok() => return 0,
+        Ok(outcome) => (outcome.code, outcome.last_line().to_owned()),
+        Err(e) => (1, e.to_string()),
     };
     report.line(&format!("warning\tOMI could not be restarted: {why}"));
+    u8::try_from(code).unwrap_or(1)
 }
 
 #[cfg(test)]

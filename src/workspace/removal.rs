@@ -52,11 +52,13 @@ pub struct Withdrawn {
 pub fn withdraw(host: &Host, id: &WorkspaceName, report: &mut dyn Report) -> Withdrawn {
     let layout = &host.layout;
     let paths = layout.workspace(id);
-    if host.services == ServiceManager::Systemd {
-        report.line(&format!(
-            "INFO:  Unconfiguring OMS agent (systemd) service {id} ..."
-        ));
-    }
+    let systemd = match host.services {
+        ServiceManager::Systemd => " (systemd)",
+        _ => "",
+    };
+    report.line(&format!(
+        "INFO:  Unconfiguring OMS agent{systemd} service {id} ..."
+    ));
     let mut complete = true;
     let mut try_to = |done: Result<bool>| match done {
         Ok(made) => made,
@@ -111,7 +113,11 @@ pub fn remove(host: &Host, names: &[WorkspaceName], report: &mut dyn Report) -> 
     let mut restart_syslog = false;
     let mut kept = Vec::new();
     for name in names {
-        report.line(&format!("info\tDisable workspace: {name}"));
+        report.line(&match host.layout.workspace(name).conf().exists() {
+            true => format!("info\tDisable workspace: {name}"),
+            // Traces of one that somebody deleted by hand.
+            false => format!("error\tWorkspace {name} doesn't exist"),
+        });
         let done = withdraw(host, name, report);
         restart_syslog |= done.restart_syslog;
         if !done.complete {

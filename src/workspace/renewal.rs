@@ -28,12 +28,14 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A certificate with less than this left is renewed by ourselves.
 pub const RENEW_BEFORE: jiff::SignedDuration = jiff::SignedDuration::from_hours(30 * 24);
 /// What a killed writer left is older than this.
 const LEFT_BEHIND: Duration = Duration::from_secs(60);
+/// As long as the slowest answer of the service takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The service, as far as a renewal needs it.
 pub trait Service {
@@ -175,6 +177,33 @@ fn put_known_in_place(certs: &Path) -> Result<bool> {
     files::remove(&Stage::Offered.path(certs))?;
     files::sync_dir(certs);
     Ok(true)
+}
+
+/// As long as it is held, nobody renews the certificate in this folder.
+pub struct Held {
+    _lock: Flock<File>,
+}
+
+/// Waits for a renewal that is under way, and keeps the next one away: whoever writes a pair by
+/// itself must not write it over one that the service took meanwhile. `None`: there is no folder.
+pub fn hold(certs: &Path) -> Result<Option<Held>> {
+    if !certs.is_dir() {
+        return Ok(None);
+    }
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(lock) = lock(certs)? {
+            return Ok(Some(Held { _lock: lock }));
+        }
+        if Instant::now() > until {
+            bail!(
+                "the certificate in `{}` is being renewed for more than {} s: try again later",
+                certs.display(),
+                PATIENCE.as_secs()
+            );
+        }
+        std::thread::sleep(PATIENCE / 600);
+    }
 }
 
 /// Nobody else may renew meanwhile; `None` when somebody does.

@@ -39,8 +39,15 @@ vm_extension_enable() {
     said "already onboarded and agent is running"
 }
 vm_extension_refused() {
-    seen "k=\$(cat /mnt/k/wrong); $OPT/bin/service_control stop; $OPT/bin/omsadmin.sh -w $WS -s \$k -d $DOMAIN -a None" && return 1
-    said 'Reason: InvalidWorkspaceKey|Reason: MissingHeader|HTTP code 403, Reason: '
+    local rc=0
+    seen "k=\$(cat /mnt/k/wrong); $OPT/bin/service_control stop; $OPT/bin/omsadmin.sh -w $WS -s \$k -d $DOMAIN -a None" || rc=$?
+    equal $rc 5 'exit code of a wrong key'; said 'Reason: InvalidWorkspaceKey'
+    # No way to the service: 8, and it asks again with -v.
+    hub_stop
+    rc=0; as_root_with_key "$OPT/bin/omsadmin.sh -w $WS -s \$k -d $DOMAIN -a None" || rc=$?; equal $rc 8 'exit code without the service'
+    rc=0; as_root_with_key "$OPT/bin/omsadmin.sh -w $WS -s \$k -d $DOMAIN -a None -v" || rc=$?; equal $rc 8 'exit code without the service, with -v'
+    said 'internet connectivity'
+    hub_start $name
     seen "$OPT/bin/service_control start"
 }
 vm_extension_update() {
@@ -194,6 +201,12 @@ container() {
     # Its end: the trap stops the agent, and nothing is lost half-written.
     seen "$OPT/bin/service_control stop"
     no sh_ $name 'pgrep -u omsagent'
+    # Disabling it stops it, too.
+    sh_ $name "setsid runuser -u omsagent -g omiusers -- $OPT/bin/omsagent run --workspace $WS >/dev/null 2>&1 </dev/null &"
+    wait_for "ss -Hlnu 'sport = :25224' | grep -q 0.0.0.0" 20
+    seen "$OPT/bin/service_control disable $WS"; said "^INFO:  Unconfiguring OMS agent service $WS"
+    no sh_ $name 'pgrep -u omsagent'
+    seen "$OPT/bin/omsadmin.sh -l"; said "^Primary Workspace: $WS    Status: Saved"
     sh_ $name "tail -n 1 $VAR/$WS/log/omsagent.log 2>/dev/null | grep -q stopped || ! test -s $VAR/$WS/log/omsagent.log"
 }
 

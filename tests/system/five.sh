@@ -159,6 +159,11 @@ removed_one_by_one() {
         sh_ $name "! test -e $ETC/$w && ! test -e $VAR/$w && ! ls /etc/logrotate.d/omsagent-$w /usr/lib/systemd/system/omsagent-$w.service $OPT/bin/omsagent-$w 2>/dev/null"
         no sh_ $name "grep -rs '$w' /etc/rsyslog.d /etc/syslog-ng"
         left=(${rest[@]+"${rest[@]}"})
+        # Those that are left still get what is theirs.
+        sh_ $name "logger -p auth.warning $m-$w"
+        for x in ${rest[@]+"${rest[@]}"}; do
+            case $x in "$WS3") at "$HUB2_DATA" "$x" "$m-$w" 20;; LAD | scom) ;; *) at "$HUB_DATA" "$x" "$m-$w" 20;; esac
+        done
     done
     listed 'No Workspace'
     no sh_ $name "ls -d $ETC/conf $ETC/certs $VAR/run $VAR/log /usr/lib/systemd/system/omsagent* /etc/systemd/system/omsagent* 2>/dev/null"

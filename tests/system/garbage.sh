@@ -85,8 +85,11 @@ strange_names() {
     equal "$(python3 -c 'import json,sys; print(len(json.load(open(sys.argv[1]))["workspaces"]))' "$OUT.out")" 2 'workspaces in status'
     for strange in state ..x ../x ../../scx . .. / '' -rf SCOM 'two words' "$E" 33333333-3333-3333-3333-333333333333 44444444-4444-4444-4444-444444444444; do
         try '0 2' "-x '$strange'" admin $name -x "$strange"
-        try '0 1 72' "restart '$strange'" control restart "$strange"
-        try '0' "is-running '$strange'" control is-running "$strange"
+        # An empty word is none: all are meant, or the primary one.
+        case $strange in
+            '') try 0 "restart ''" control restart ''; try 1 "is-running ''" control is-running '';;
+            *) try '1 72' "restart '$strange'" control restart "$strange"; try 0 "is-running '$strange'" control is-running "$strange";;
+        esac
         case $strange in '') ;; *) try '3 7' "-w '$strange'" admin $name -w "$strange" -s KEY -d "$DOMAIN:1" --ca-file /mnt/k/ca.pem;; esac
     done
     in_ "find $E -maxdepth 2 | sort | diff /run/strange -; test -s /etc/shadow && test -s /root/outside && test -d /opt/microsoft"
@@ -95,6 +98,35 @@ strange_names() {
     try 0 'in capitals' admin $name -w "$upper" -s KEY -d "$DOMAIN" -m Second
     said "^Workspace $WS2 already onboarded and agent is running\.$"
     in_ "! test -e $E/$upper && rm -r $E/state $E/..x $E/-rf $E/SCOM '$E/two words' $E/33333333-* $E/44444444-* $E/scom \"$E/\$(printf 'a\nb')\""
+    undisturbed
+}
+
+# Files of the host, whichever workspace.
+host_files() {
+    local how
+    for how in ': >F' 'gzip -nc /bin/ls | head -c 3000 >F' 'mkdir F' "printf 'WORKSPACE_ID=$WS' >F" "printf 'WORKSPACE_ID=\\nSHARED_KEY=\\n' >F" 'ln -s /etc/shadow F' 'mkfifo F' 'head -c 10000000 /dev/zero >F'; do
+        in_ "F=/etc/omsagent-onboard.conf; rm -rf \$F; ${how//F/\$F}; [ -p \$F ] || [ -h \$F ] || chmod 600 \$F"
+        try '2 3' "no words, omsagent-onboard.conf: $how" admin $name
+        in_ '[ -e /etc/omsagent-onboard.conf ] || [ -h /etc/omsagent-onboard.conf ]'
+        undisturbed
+    done
+    in_ 'rm -rf /etc/omsagent-onboard.conf; test -s /etc/shadow; mkdir -p /etc/opt/omi/conf'
+    for how in ': >F' 'gzip -nc /bin/ls | head -c 3000 >F' 'mkdir F' 'mkfifo F' 'head -c 10000000 /dev/zero >F'; do
+        in_ "F=/etc/opt/omi/conf/omiserver.conf; rm -rf \$F; ${how//F/\$F}"
+        try '0 1 2 30' "-o, omiserver.conf: $how" admin $name -o
+        in_ "F=$E/sysconf/installinfo.txt; [ -e /root/installinfo ] || mv \$F /root/installinfo; rm -rf \$F; ${how//F/\$F}"
+        try 0 "-l, installinfo.txt: $how" admin $name -l
+        try '0 1' 'status --json' on $name $O/bin/omsagent status --json; json
+        try '0 1 2' 'doctor --json' on $name $O/bin/omsagent doctor --json --install; json
+        try '0 1' 'restart' control restart "$WS"
+        undisturbed
+        in_ "F=$E/sysconf/omsagent.d/heartbeat.conf; [ -e /root/heartbeat ] || mv \$F /root/heartbeat; rm -rf \$F; ${how//F/\$F}"
+        try '0 30' "-U, heartbeat.conf: $how" admin $name -U
+        undisturbed
+    done
+    in_ "rm -rf /etc/opt/omi $E/sysconf/installinfo.txt $E/sysconf/omsagent.d/heartbeat.conf; mv /root/installinfo $E/sysconf/installinfo.txt; mv /root/heartbeat $E/sysconf/omsagent.d/heartbeat.conf"
+    exits 0 admin $name -U
+    exits 0 control restart "$WS"
     undisturbed
 }
 
@@ -160,3 +192,4 @@ row 'VAR/<id>: a link elsewhere' "systemctl stop $(agent_unit); rm -rf $V/$WS; l
 row 'a queue: a file' "systemctl stop $(agent_unit); for f in $V/$WS/state/*; do rm -rf \$f; echo x >\$f; chown omsagent \$f; done" - 30 '0 1'
 row 'a queue of rubbish' "systemctl stop $(agent_unit); gzip -nc /bin/ls | head -c 5000 >/run/rubbish; find $V/$WS/state -type f -exec cp /run/rubbish {} \\;" - 0 '0 1'
 case_ 'names that are no workspace' strange_names
+case_ 'files of the host' host_files

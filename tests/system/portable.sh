@@ -10,6 +10,17 @@ EDITED=/etc/opt/microsoft/omsagent/sysconf/omsagent.d/syslog.conf
 
 next() { sh_ $name 'cd /root && exec sh /mnt/next/next.sh "$@"' "$@"; }
 
+no_syslog_daemon() {
+    local O=/opt/microsoft/omsagent none='^No supported syslog daemon found'
+    # There may be one here: away with what tells.
+    sh_ $name 'mkdir -p /root/away && for f in /etc/rsyslog.conf /etc/rsyslog.d /etc/syslog-ng; do ! [ -e $f ] || mv $f /root/away/; done'
+    exits 1 on $name $O/bin/configure_syslog.sh configure $WS 25224; said "$none\. Syslog messages will not be processed\.$" "$OUT.out"
+    exits 1 on $name $O/bin/configure_syslog.sh unconfigure $WS 25224; said "$none; unable to unconfigure syslog monitoring\.$" "$OUT.out"
+    exits 1 on $name $O/bin/configure_syslog.sh purge; said "$none; unable to purge syslog monitoring\.$" "$OUT.out"
+    exits 1 on $name $O/bin/configure_syslog.sh restart; said "$none; unable to restart syslog monitoring\.$" "$OUT.out"
+    exits 1 on $name $O/bin/configure_syslog.sh configure; said '^WORKSPACE_ID and SYSLOG_PORT are required$' "$OUT.err"
+    sh_ $name 'for f in /root/away/*; do ! [ -e "$f" ] || mv "$f" /etc/; done; rmdir /root/away'
+}
 hide_dpkg() {
     sh_ $name 'mkdir /root/hidden && mv /usr/bin/dpkg* /etc/debian_version /root/hidden/'
     no sh_ $name 'command -v dpkg || command -v rpm'
@@ -212,6 +223,7 @@ case_ '--dry-run says how, and changes nothing' dry_run
 case_ '--install -w -s lays the files down and onboards' install
 case_ 'the receipt names every file of the package, with its digest' receipt_is_true
 case_ 'a line arrives' forwards
+case_ 'no syslog daemon: four lines, 1' no_syslog_daemon
 case_ 'the same again changes nothing; --json' again_changes_nothing
 case_ '--version-check' version_check
 case_ '--upgrade to the next release: running, the edited file kept' upgrade_keeps_the_edit

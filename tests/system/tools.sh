@@ -53,7 +53,8 @@ four_states() {
     row 0 no '' service_control is-running
     row 0 out "Workspace $WS3 has created a folder $ETC/$WS3, but is missing certificates or configuration; please onboard" admin -R
     row 0 out "info.Workspace $WS3 has no folder" admin -U
-    row 0 out "^info.Disable workspace: $WS3$" admin -x "$WS3"
+    row 0 out "^error.Workspace $WS3 doesn.t exist$" admin -x "$WS3"
+    row 0 out "^info.Cleanup the folders$" admin -x "$WS3"
     sh_ $name "! test -e $ETC/$WS3 && ! test -L $ETC/conf && test -d $ETC/$WS"
     row 0 out "^info.Disable workspace: LAD$" admin -X
     sh_ $name "! test -e $ETC/scom && ! test -e $ETC/LAD && test -d $ETC/state/$WS2 && rm -r $ETC/state"

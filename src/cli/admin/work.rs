@@ -275,10 +275,10 @@ fn onboard_scom(host: &Host) -> u8 {
         }
     };
     let code = finish_plan(host, "onboard scom", made.plan);
-    if code == 0 && made.restart_omi {
-        pseudo::restart_omi(host, &mut Console);
+    match code {
+        0 if made.restart_omi => pseudo::restart_omi(host, &mut Console),
+        code => code,
     }
-    code
 }
 
 fn onboard_lad(host: &Host, domain: Option<String>, azure_resource: Option<String>) -> u8 {
@@ -339,16 +339,13 @@ fn finish_plan(host: &Host, what: &str, plan: Plan) -> u8 {
 /// `-x`: only what is a workspace, and of which anything is left, is removed. Another word is
 /// told, and no error (bundle.md 6.5).
 fn remove_one(host: &Host, typed: &str) -> u8 {
-    let name = typed.parse::<WorkspaceName>().map(|name| match name.id() {
-        Some(id) => workspace::as_spelled(&host.layout, id).into(),
-        None => name,
-    });
-    match name {
+    match workspace::typed(&host.layout, typed) {
         Ok(name) if removal::traces(&host.layout).contains(&name) => {
             locked(host, |host| remove_these(host, &[name]))
         }
         Ok(name) => {
             out!("error\tWorkspace {name} doesn't exist");
+            out!("info\tCleanup the folders");
             0
         }
         Err(_) => {

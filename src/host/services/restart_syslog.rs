@@ -6,6 +6,9 @@ use crate::base::command::{self, Command};
 use crate::host::syslog::SyslogDaemon;
 use crate::host::{Change, Host};
 
+/// A script of this name runs whichever daemon is installed.
+const GENERAL: &str = "syslog";
+
 /// Restarts the syslog daemon so that it reads its configuration again (SIGHUP is not enough: it
 /// only reopens its files). One that somebody stopped and disabled stays as it is: `AlreadyThere`.
 pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
@@ -33,7 +36,13 @@ pub fn restart_syslog(host: &Host) -> Result<Change, ServiceError> {
     if !runs(host, daemon) {
         return Ok(Change::AlreadyThere);
     }
-    let script = format!("/etc/init.d/{service}");
+    let script_of = |service: &str| format!("/etc/init.d/{service}");
+    // Some distributions run syslog-ng by a script with the general name.
+    let service = match command::find(&script_of(service)) {
+        None if command::find(&script_of(GENERAL)).is_some() => GENERAL,
+        _ => service,
+    };
+    let script = script_of(service);
     let ways: [Command; 3] = [
         Command::new("invoke-rc.d").args([service, "restart"]),
         Command::new("service").args([service, "restart"]),

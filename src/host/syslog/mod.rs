@@ -283,17 +283,19 @@ pub fn unconfigure(
     id: &WorkspaceName,
     port: Option<u16>,
 ) -> Result<Change, SyslogError> {
+    let old = host.syslog == Some(SyslogDaemon::OldRsyslog);
     let mut edits = every_file(host)?;
     for edit in &mut edits {
         match (edit.daemon, edit.whose) {
-            (Daemon::Rsyslog, Whose::Ours) => edit.change(|text| {
+            // Where there is no folder for drop-ins, the daemon's file is what ours is elsewhere.
+            (Daemon::Rsyslog, whose) if whose == Whose::Ours || old => edit.change(|text| {
                 let text = rsyslog::take_out(text, id);
                 match port {
                     Some(port) => rsyslog::take_port_out(&text, port),
                     None => text,
                 }
             }),
-            (Daemon::Rsyslog, Whose::Theirs) => edit.change(|text| rsyslog::take_out(text, id)),
+            (Daemon::Rsyslog, _) => edit.change(|text| rsyslog::take_out(text, id)),
             (Daemon::SyslogNg, _) => edit.change(|text| syslog_ng::take_out(text, id)),
         }
     }
@@ -307,9 +309,13 @@ pub fn unconfigure(
 /// Takes every workspace's forwarding out. Rules that people added to our own file stay unless
 /// they too forward to the agent.
 pub fn purge(host: &Host) -> Result<Change, SyslogError> {
+    let old = host.syslog == Some(SyslogDaemon::OldRsyslog);
     let mut edits = every_file(host)?;
     for edit in &mut edits {
         match edit.daemon {
+            Daemon::Rsyslog if old => {
+                edit.change(|text| rsyslog::take_ports_out(&rsyslog::purge(text)))
+            }
             Daemon::Rsyslog => edit.change(rsyslog::purge),
             Daemon::SyslogNg => edit.change(syslog_ng::purge),
         }

@@ -179,6 +179,15 @@ pub(super) fn take_port_out(text: &[u8], port: u16) -> Vec<u8> {
     blocks::cut(text, &dead)
 }
 
+/// The same for every port of ours.
+pub(super) fn take_ports_out(text: &[u8]) -> Vec<u8> {
+    let ours = |line: &[u8]| forwarded_to(line).is_some_and(|port| PORTS.contains(&port));
+    let dead: Vec<_> = lines(text)
+        .filter(|line| ours(&text[line.clone()]))
+        .collect();
+    blocks::cut(text, &dead)
+}
+
 /// `text` without any workspace's stanza.
 pub(super) fn purge(text: &[u8]) -> Vec<u8> {
     blocks::cut(text, &stanzas(text, None))

@@ -15,6 +15,7 @@ use crate::wire::date::Clock;
 use crate::wire::identity::ClientIdentity;
 use crate::wire::metadata::MachineIds;
 use crate::workspace::exchange::{self, OnboardAnswer, OnboardRequest};
+use crate::workspace::renewal::{self, Held};
 use crate::workspace::service::{self, AgentNews, ReadByAgent};
 use crate::workspace::{OnboardingRequest, identity, is_onboarded};
 use anyhow::{Context, Result};
@@ -26,6 +27,8 @@ use std::rc::Rc;
 pub(super) struct Asked {
     request: OnboardRequest,
     answer: OnboardAnswer,
+    /// What is known to the service now must be written before another pair is.
+    _held: Option<Held>,
 }
 
 pub(super) struct Register {
@@ -55,6 +58,7 @@ impl Step for Register {
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
         let layout = &self.host.layout;
+        let held = renewal::hold(&layout.workspace(&self.request.id).certs())?;
         let known = is_onboarded(layout, &self.request.id)
             .then(|| readable(saved_settings(&self.host, &self.request.id), report))
             .flatten()
@@ -110,7 +114,11 @@ impl Step for Register {
                 "warning\tThe clock of this host is {skew}: correct it"
             ));
         }
-        *self.asked.borrow_mut() = Some(Asked { request, answer });
+        *self.asked.borrow_mut() = Some(Asked {
+            request,
+            answer,
+            _held: held,
+        });
         report.line("info\tOnboarding success");
         service::say_who_starts_it(&self.host, &self.request.id, report);
         Ok(())
@@ -159,10 +167,9 @@ impl Step for WriteIdentity {
     }
 
     fn apply(&mut self, report: &mut dyn Report) -> Result<()> {
-        let asked = self.asked.borrow();
-        let asked = asked.as_ref().context("the service was not asked")?;
+        let asked = self.asked.take().context("the service was not asked")?;
         let paths = self.host.layout.workspace(&self.request.id);
-        let conf = self.settings(asked)?;
+        let conf = self.settings(&asked)?;
         let secret = Look::owned(0o640, self.owner);
         let plain = Look::owned(0o644, self.owner);
         let identity = &asked.request.identity;

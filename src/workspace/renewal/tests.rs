@@ -319,3 +319,26 @@ fn no_link_is_followed() {
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRWXU).unwrap();
     assert!(renew(&file, &hub, Begin::New, || unreachable!()).is_err());
 }
+
+#[test]
+fn an_onboarding_keeps_renewals_away_and_waits_for_one() {
+    let dir = TempDir::new().unwrap();
+    assert!(hold(&dir.path().join("none")).unwrap().is_none());
+    let held = hold(dir.path()).unwrap().unwrap();
+    let renewal = renew(
+        dir.path(),
+        &Hub::knowing(&pairs()[0]),
+        Begin::Nothing,
+        || Ok(make()),
+    );
+    assert!(matches!(renewal, Ok(Renewal::Busy)));
+    drop(held);
+    let other = lock(dir.path()).unwrap().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| hold(dir.path()).unwrap().is_some());
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!waiting.is_finished());
+        drop(other);
+        assert!(waiting.join().unwrap());
+    });
+}
