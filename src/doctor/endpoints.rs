@@ -91,7 +91,7 @@ pub fn of_role(role: Role, workspaces: &[WorkspaceId]) -> Vec<Endpoint> {
             }
         }
         Role::Console => {
-            found.push(Endpoint::https("service.systemcenteradvisor.com"));
+            found.push(Endpoint::both("service.systemcenteradvisor.com"));
             found.extend(
                 [
                     "login.live.com",
