@@ -1,22 +1,26 @@
 //! The thread that reads: datagrams and streams in, sealed frames out to the queues.
 //!
 //! One `poll` over everything; nothing here waits for the network's far end. A frame goes to its
-//! queue when it is large enough or 50 ms old. When a queue cannot take it (a full disk), streams
-//! are no longer read, so that their senders wait; datagrams are dropped once the frame is large,
-//! and counted.
+//! queue when it is large enough or 50 ms old. When a queue cannot take it (a full disk, or its limit),
+//! streams whose messages go there are no longer read, so that their senders wait; datagrams are
+//! dropped once the frame is large, and counted. Streams of other queues go on.
+
+mod complaints;
+mod outlet;
 
 use crate::agent::config::{self, Route, Settings};
 use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
 use crate::agent::listen::{Listener, LocalDatagrams, Sockets, Stream, rest_after};
 use crate::agent::queue::Queue;
-use crate::agent::queue::frame::{CLOSE_AT, Frame};
 use crate::agent::queue::shares::Origin;
 use crate::agent::syslog::framing::Framing;
 use crate::agent::syslog::stamp::Zone;
 use crate::agent::syslog::{self, item};
-use log::{info, warn};
+use complaints::Complaints;
+use log::warn;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use outlet::{Outlet, Outputs};
 use std::io::{ErrorKind, Read};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,20 +30,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Connections at a time; one more takes the place of the one that was silent longest.
 pub const CONNECTION_LIMIT: usize = 256;
-/// How long an item waits in memory for others.
-const CLOSE_AFTER: Duration = Duration::from_millis(50);
-/// How often a queue that refused is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// Datagrams taken from one socket before the others get their turn.
 const DATAGRAMS_AT_ONCE: usize = 256;
 /// Longest time to take in what has arrived when we are told to stop.
 const DRAIN: Duration = Duration::from_millis(700);
 /// A datagram cannot be larger; a read from a stream is not.
 const READ: usize = 64 << 10;
-/// Bytes of items kept in memory while a queue refuses.
-const HELD_LIMIT: usize = 4 * CLOSE_AT;
-/// Lines that were not understood and are shown, per minute; more are counted.
-const COMPLAINTS: u32 = 5;
 /// Priorities with a name of their own; those above share their severity's place.
 const PRIORITIES: usize = 192;
 
@@ -55,6 +51,31 @@ pub struct Ingest {
     work: Work,
 }
 
+impl Source {
+    /// Are its senders to wait while these outputs refuse?
+    fn waits(&self, refusing: Outputs) -> bool {
+        waits(self.feeds, refusing)
+    }
+}
+
+/// Every output that messages with this tag can go to.
+fn feeds(settings: &Settings, tag: &str) -> Outputs {
+    (0..PRIORITIES as u32)
+        .filter_map(|priority| {
+            let (facility, severity) = syslog::names(priority);
+            match settings.route(&format!("{tag}.{facility}.{severity}")) {
+                Some(Route::Output(output)) => Some(Outputs::one(output)),
+                _ => None,
+            }
+        })
+        .fold(Outputs::default(), Outputs::and)
+}
+
+/// Whose messages all go where nothing is taken now waits.
+fn waits(fed: Outputs, refusing: Outputs) -> bool {
+    !fed.is_empty() && refusing.has(fed)
+}
+
 struct Source {
     figures: Arc<Input>,
     /// Its place among the inputs of [`Figures`].
@@ -64,6 +85,8 @@ struct Source {
     with_facility: bool,
     /// By priority: where it goes, once it has been looked up.
     routes: Vec<Option<Option<Route>>>,
+    /// Where its messages can go.
+    feeds: Outputs,
 }
 
 /// A stream that somebody sends messages by.
@@ -74,6 +97,8 @@ pub struct Connection {
     pub framing: Framing,
     source: usize,
     heard: Instant,
+    /// Where its messages have gone so far.
+    fed: Outputs,
 }
 
 impl Connection {
@@ -84,6 +109,7 @@ impl Connection {
             framing,
             source: 0,
             heard: Instant::now(),
+            fed: Outputs::default(),
         }
     }
 
@@ -130,20 +156,12 @@ struct Work {
     own_host: String,
     now: Instant,
     complaints: Complaints,
+    /// Outputs whose senders can be kept waiting.
+    waiting: Outputs,
+    /// The stream whose lines these are: where its others have gone.
+    sender: Option<Outputs>,
     lines: u64,
     appended: Box<dyn Fn() + Send>,
-}
-
-struct Outlet {
-    queue: Arc<Queue>,
-    frame: Frame,
-    /// Since when the queue refuses, and what was lost meanwhile.
-    refused: Option<Refused>,
-}
-
-struct Refused {
-    tried: Instant,
-    lost: u64,
 }
 
 impl Ingest {
@@ -165,11 +183,7 @@ impl Ingest {
             default_priority: s.default_priority,
             with_facility: s.tag.split('.').count() == 2,
             routes: vec![None; PRIORITIES + 8],
-        };
-        let outlet = |queue: &Arc<Queue>| Outlet {
-            queue: Arc::clone(queue),
-            frame: Frame::new(&item::KIND),
-            refused: None,
+            feeds: feeds(&settings, &s.tag),
         };
         Ingest {
             sources: settings
@@ -186,13 +200,15 @@ impl Ingest {
             wake,
             ending,
             work: Work {
-                queues: queues.iter().map(outlet).collect(),
+                queues: queues.iter().map(Outlet::new).collect(),
                 settings,
                 zone: Zone::new(jiff::tz::TimeZone::system()),
                 addresses: Addresses::default(),
                 own_host: hosts::computer(),
                 now: Instant::now(),
                 complaints: Complaints::default(),
+                waiting: Outputs::default(),
+                sender: None,
                 lines: 0,
                 appended,
             },
@@ -216,7 +232,8 @@ impl Ingest {
             let ready = self.wait();
             self.work.look_at_the_clock();
             self.read(&ready, &mut buffer);
-            self.work.close_frames(false);
+            let waiting = self.who_waits();
+            self.work.close_frames(waiting, false);
         }
         // What the kernel has taken in for us is ours.
         let until = Instant::now() + DRAIN;
@@ -239,27 +256,39 @@ impl Ingest {
         }
         for mut connection in connections.drain(..ended) {
             let source = &mut self.sources[connection.source];
-            connection
-                .framing
-                .finish(|line| self.work.line(line, source));
+            connection.framing.finish(|line| {
+                let _ = self.work.line(line, source);
+            });
         }
-        self.work.close_frames(true);
+        self.work.close_frames(Outputs::default(), true);
         self.work.complaints.summary();
         connections
     }
 
     /// Which of UDP sockets, local ones, listeners, connections (in this order) have something.
     fn wait(&self) -> Vec<bool> {
-        // Not even asked about while a queue refuses: a closed one would be reported for ever.
-        let paused = self.work.queues.iter().any(|q| q.refused.is_some());
-        let waiting = self.local.iter().map(|(s, _)| s.as_fd());
-        let waiting = waiting.chain(self.listeners.iter().map(|(s, _)| s.as_fd()));
-        let waiting = waiting.chain(self.connections.iter().map(|c| c.stream.as_fd()));
-        let waiting = waiting.take(if paused { 0 } else { usize::MAX });
-        let udp = self.udp.iter().map(|(s, _)| s.as_fd());
+        // Who waits is not even asked about: a closed one would be reported for ever.
+        let refusing = self.work.refusing();
+        let listens = |source: &usize| !self.sources[*source].waits(refusing);
+        let udp = self.udp.iter().map(|(s, _)| Some(s.as_fd()));
+        let local = self.local.iter();
+        let local = local.map(|(s, source)| listens(source).then(|| s.as_fd()));
+        let listeners = self.listeners.iter();
+        let listeners = listeners.map(|(s, source)| listens(source).then(|| s.as_fd()));
+        let connections = self.connections.iter().map(|c| {
+            let fed = match c.fed.is_empty() {
+                true => self.sources[c.source].feeds,
+                false => c.fed,
+            };
+            (!waits(fed, refusing)).then(|| c.stream.as_fd())
+        });
+        let all = udp.chain(local).chain(listeners).chain(connections);
+        let (numbers, fds): (Vec<usize>, Vec<_>) = all
+            .enumerate()
+            .filter_map(|(number, fd)| Some((number, fd?)))
+            .unzip();
         let mut fds: Vec<PollFd<'_>> = std::iter::once(self.wake.as_fd())
-            .chain(udp)
-            .chain(waiting)
+            .chain(fds)
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
         let timeout = match self.work.next_deadline() {
@@ -268,11 +297,31 @@ impl Ingest {
                 PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
             }
         };
-        let polled = poll(&mut fds, timeout).is_ok(); // else interrupted
-        let ready = |fd: &PollFd<'_>| polled && fd.revents().is_some_and(|e| !e.is_empty());
-        let mut ready: Vec<bool> = fds[1..].iter().map(ready).collect();
-        ready.resize(self.sockets(), false);
+        let mut ready = vec![false; self.sockets()];
+        // Else interrupted.
+        if poll(&mut fds, timeout).is_ok() {
+            for (number, fd) in numbers.into_iter().zip(&fds[1..]) {
+                ready[number] = fd.revents().is_some_and(|e| !e.is_empty());
+            }
+        }
         ready
+    }
+
+    /// The outputs that some stream feeds, and no other than those.
+    fn who_waits(&self) -> Outputs {
+        let streams = self.connections.iter().map(|c| c.fed);
+        let local = self
+            .local
+            .iter()
+            .map(|(_, source)| self.sources[*source].feeds);
+        let refusing = self.work.refusing();
+        (0..self.work.queues.len())
+            .map(Outputs::one)
+            .filter(|one| {
+                let alone = |fed: Outputs| fed.has(*one) && refusing.and(*one).has(fed);
+                streams.clone().chain(local.clone()).any(alone)
+            })
+            .fold(Outputs::default(), Outputs::and)
     }
 
     fn sockets(&self) -> usize {
@@ -296,21 +345,25 @@ impl Ingest {
         for (i, (connection, _)) in readable.filter(|(_, (_, r))| **r) {
             let source = &mut self.sources[connection.source];
             connection.heard = self.work.now;
+            let mut fed = connection.fed;
+            self.work.sender = Some(fed);
             match connection.stream.read(buffer) {
                 Ok(0) => over.push(i),
-                Ok(n) => connection
-                    .framing
-                    .take(&buffer[..n], |line| self.work.line(line, source)),
+                Ok(n) => connection.framing.take(&buffer[..n], |line| {
+                    fed = fed.and(self.work.line(line, source));
+                }),
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
                 Err(_) => over.push(i),
             }
+            connection.fed = fed;
         }
+        self.work.sender = None;
         for i in over.into_iter().rev() {
             let mut connection = self.connections.swap_remove(i);
             let source = &mut self.sources[connection.source];
-            connection
-                .framing
-                .finish(|line| self.work.line(line, source));
+            connection.framing.finish(|line| {
+                let _ = self.work.line(line, source);
+            });
         }
         for i in (0..self.listeners.len()).filter(|&i| listeners[i]) {
             self.accept(i);
@@ -333,7 +386,9 @@ impl Ingest {
                     );
                     let mut closed = self.connections.swap_remove(i);
                     let source = &mut self.sources[closed.source];
-                    closed.framing.finish(|line| self.work.line(line, source));
+                    closed.framing.finish(|line| {
+                        let _ = self.work.line(line, source);
+                    });
                 }
             }
             self.connections.push(Connection {
@@ -341,6 +396,7 @@ impl Ingest {
                 framing: Framing::default(),
                 source,
                 heard: self.work.now,
+                fed: Outputs::default(),
             });
         }
     }
@@ -363,19 +419,24 @@ impl Work {
     ) {
         for _ in 0..DATAGRAMS_AT_ONCE {
             match recv(buffer) {
-                Ok(length) => self.line(&buffer[..length], source),
+                Ok(length) => {
+                    let _ = self.line(&buffer[..length], source);
+                }
                 Err(_) => break,
             }
         }
     }
 
-    /// One line: parsed, and appended to the frame of the output that takes it.
-    fn line(&mut self, line: &[u8], source: &mut Source) {
+    /// One line: parsed, and appended to the frame of the output that takes it. Which that is.
+    fn line(&mut self, line: &[u8], source: &mut Source) -> Outputs {
         self.lines += 1;
         source.figures.received();
         let message = match syslog::parse(line, source.default_priority, &mut self.zone) {
             Ok(message) => message,
-            Err(reason) => return self.complaints.not_understood(line, reason, self.now),
+            Err(reason) => {
+                self.complaints.not_understood(line, reason, self.now);
+                return Outputs::default();
+            }
         };
         source.figures.parsed();
         let severity = message.priority as usize % 8;
@@ -390,123 +451,57 @@ impl Work {
             route
         });
         let Some(Route::Output(output)) = route else {
-            return;
+            return Outputs::default();
         };
+        let to = Outputs::one(output);
         let outlet = &mut self.queues[output];
-        if let Some(refused) = &mut outlet.refused
-            && outlet.frame.size() >= HELD_LIMIT
-        {
-            refused.lost += 1;
-            return;
-        }
+        let Some(frame) = outlet.frame() else {
+            return to;
+        };
         let context = item::Context {
             now_ms: self.zone.now_ms(),
             host_ip: self.addresses.of(message.host, self.now),
             own_host: &self.own_host,
             with_facility: source.with_facility,
         };
-        outlet
-            .frame
-            .push(source.origin, |out| item::push(out, &message, context));
+        frame.push(source.origin, |out| item::push(out, &message, context));
         source.figures.queued();
         if figures::is_mark(message.ident) {
             source.figures.marked(message.message, output);
         }
-        if outlet.frame.is_full() && outlet.refused.is_none() {
-            outlet.close(self.now);
+        if outlet.is_ready() {
+            let waits = self.waiting.has(to)
+                || self
+                    .sender
+                    .is_some_and(|fed| self.refusing().and(to).has(fed));
+            self.queues[output].close(self.now, waits);
             (self.appended)();
         }
+        to
+    }
+
+    /// The outputs whose queues take nothing now.
+    fn refusing(&self) -> Outputs {
+        let refusing = self.queues.iter().enumerate().filter(|(_, q)| q.refuses());
+        refusing.fold(Outputs::default(), |all, (n, _)| all.and(Outputs::one(n)))
     }
 
     /// How long until a frame is due.
     fn next_deadline(&self) -> Option<Duration> {
-        let due = |q: &Outlet| match &q.refused {
-            Some(refused) => Some(refused.tried + TRY_AGAIN),
-            None if q.frame.is_empty() => None,
-            None => Some(q.frame.begun() + CLOSE_AFTER),
-        };
-        let first = self.queues.iter().filter_map(due).min()?;
+        let first = self.queues.iter().filter_map(Outlet::due).min()?;
         Some(first.saturating_duration_since(Instant::now()))
     }
 
-    fn close_frames(&mut self, all: bool) {
+    /// Hands over what is due. `waiting`: the outputs whose senders can be kept waiting.
+    fn close_frames(&mut self, waiting: Outputs, all: bool) {
         let now = Instant::now();
-        for outlet in &mut self.queues {
-            let due = match &outlet.refused {
-                Some(refused) => now >= refused.tried + TRY_AGAIN,
-                None => !outlet.frame.is_empty() && now >= outlet.frame.begun() + CLOSE_AFTER,
-            };
-            if due || (all && !outlet.frame.is_empty()) {
-                outlet.close(now);
+        self.waiting = waiting;
+        for (number, outlet) in self.queues.iter_mut().enumerate() {
+            let due = outlet.due().is_some_and(|due| due <= now);
+            if due || (all && outlet.holds_any()) {
+                outlet.close(now, waiting.has(Outputs::one(number)));
                 (self.appended)();
             }
-        }
-    }
-}
-
-impl Outlet {
-    fn close(&mut self, now: Instant) {
-        match (self.queue.append(&mut self.frame), &mut self.refused) {
-            (Ok(()), Some(refused)) => {
-                info!(
-                    "the queue `{}` takes data again; {} messages were lost meanwhile",
-                    self.queue.dir().display(),
-                    refused.lost
-                );
-                self.refused = None;
-            }
-            (Ok(()), None) => {}
-            (Err(error), None) => {
-                warn!(
-                    "cannot write to the queue `{}`: {error}; free some space: trying again each second, streams wait, datagrams may be lost",
-                    self.queue.dir().display()
-                );
-                self.refused = Some(Refused {
-                    tried: now,
-                    lost: 0,
-                });
-            }
-            (Err(_), Some(refused)) => refused.tried = now,
-        }
-    }
-}
-
-/// Lines that were not understood: some are shown, all are counted.
-#[derive(Default)]
-struct Complaints {
-    minute: Option<Instant>,
-    shown: u32,
-    hidden: u64,
-}
-
-impl Complaints {
-    fn not_understood(&mut self, line: &[u8], reason: syslog::NoMatch, now: Instant) {
-        let over = |since: Instant| now.saturating_duration_since(since) > Duration::from_secs(60);
-        if self.minute.is_none_or(over) {
-            self.summary();
-            self.minute = Some(now);
-            self.shown = 0;
-        }
-        if self.shown >= COMPLAINTS {
-            self.hidden += 1;
-            return;
-        }
-        self.shown += 1;
-        let text = String::from_utf8_lossy(&line[..line.len().min(200)]);
-        let text: String = text
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
-        warn!("pattern not match: \"{text}\" ({reason}); the message is dropped");
-    }
-
-    fn summary(&mut self) {
-        if self.hidden > 0 {
-            warn!(
-                "pattern not match: {} more messages were dropped",
-                self.hidden
-            );
-            self.hidden = 0;
         }
     }
 }

@@ -299,3 +299,81 @@ fn a_full_disk_makes_streams_wait_and_loses_none_of_their_lines() {
             .contains("takes data again; 0 messages were lost")
     );
 }
+
+#[test]
+fn a_full_queue_makes_streams_wait_and_loses_none_of_their_lines() {
+    let sink = Sink::start(|_| Reply::status(503));
+    let stage = Stage::onboarded(&sink.url());
+    stage.change("omsagent.conf", "limit 15m", "limit 64k");
+    let agent = stage.start();
+    let mut stream = agent.stream();
+    let padding = "x".repeat(1000);
+    let writer = std::thread::spawn(move || {
+        for n in 0..12_000 {
+            let line = format!("{} {padding}\n", numbered(n).trim_end());
+            stream.write_all(line.as_bytes()).unwrap();
+        }
+    });
+    eventually("the complaint", || {
+        stage.log().contains("streams wait for up to 30 s")
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!writer.is_finished(), "the stream must wait");
+    sink.script(|_| Reply::ok());
+    eventually("all lines", || sink.numbers().len() >= 12_000);
+    writer.join().unwrap();
+    assert_eq!(sink.numbers(), (0..12_000).collect::<Vec<_>>());
+    assert!(!stage.log().contains("oldest items are lost"));
+    assert!(agent.stop().0.success());
+}
+
+#[test]
+fn a_dead_destination_whose_queue_is_full_delays_no_other() {
+    let (sink, dead) = (
+        Sink::start(|_| Reply::ok()),
+        Sink::start(|_| Reply::status(503)),
+    );
+    let stage = Stage::onboarded(&sink.url());
+    let admin = std::fs::read_to_string(stage.path("conf/omsadmin.conf")).unwrap();
+    let other = admin.replace(&sink.url(), &dead.url());
+    assert_ne!(admin, other);
+    std::fs::write(stage.path("conf/other.conf"), other).unwrap();
+    let main = std::fs::read_to_string(stage.path("conf/omsagent.conf")).unwrap();
+    let at = main.find("<match oms.** docker.**>").unwrap();
+    let section = main[at..]
+        .replace("oms.** docker.**", "oms.syslog.local5.**")
+        .replace("omsadmin.conf", "other.conf")
+        .replace("out_oms_common", "other")
+        .replace("limit 15m", "limit 64k");
+    let main = format!("{}{section}\n{}", &main[..at], &main[at..]);
+    std::fs::write(stage.path("conf/omsagent.conf"), main).unwrap();
+    let agent = stage.start();
+    let padding = "x".repeat(1000);
+    let to_the_dead = move |n: u32| format!("<174>Oct 11 22:14:15 host dead: {n} {padding}\n");
+    // One that goes nowhere else waits; one that feeds both goes on, and so does everybody else.
+    let mut alone = agent.stream();
+    let line = to_the_dead.clone();
+    let writer = std::thread::spawn(move || {
+        let mut n = 0;
+        while alone.write_all(line(n).as_bytes()).is_ok() {
+            n += 1;
+        }
+    });
+    eventually("the complaint", || {
+        stage.log().contains("streams wait for up to 30 s")
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!writer.is_finished());
+    let mut both = agent.stream();
+    for n in 0..2000 {
+        both.write_all(numbered(n).as_bytes()).unwrap();
+        both.write_all(to_the_dead(n).as_bytes()).unwrap();
+    }
+    agent.lines(2000..2100);
+    eventually("the lines of the living", || sink.numbers().len() >= 2100);
+    let mut numbers = sink.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..2100).collect::<Vec<_>>());
+    assert!(agent.stop().0.success());
+    writer.join().unwrap();
+}

@@ -9,12 +9,14 @@
 pub mod frame;
 mod mark;
 mod recovery;
+pub mod room;
 pub mod segment;
 pub mod shares;
 
 use anyhow::{Context, Result, bail};
 use frame::{Frame, Kind};
 use mark::{Mark, Position};
+use room::Full;
 use segment::{MARK, Reader};
 use shares::{Origin, Shares};
 use std::collections::VecDeque;
@@ -177,14 +179,25 @@ impl Queue {
         Ok((queue, Recovery { waiting, torn }))
     }
 
-    /// Writes a frame and empties it. On an error (a full disk above all) nothing was written and
-    /// the frame keeps its items: try again later.
+    /// Writes a frame and empties it; where the queue is full, the oldest items go. On an error (a
+    /// full disk above all) nothing was written and the frame keeps its items: try again later.
     pub fn append(&self, frame: &mut Frame) -> io::Result<()> {
+        self.append_unless(frame, Full::DropOldest)
+    }
+
+    /// [`Queue::append`], with a choice of what happens when the queue is full.
+    pub fn append_unless(&self, frame: &mut Frame, full: Full) -> io::Result<()> {
         if frame.is_empty() {
             return Ok(());
         }
         let mut state = self.lock();
         let size = frame.size() as u64;
+        let over = state.counts.bytes + size > self.limit && state.segments.len() > 1;
+        if full == Full::Refuse && over && state.waiting > 0 {
+            let what = format!("it is full: {} of {} bytes", state.counts.bytes, self.limit);
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, what));
+        }
+        room::check(&self.dir, size, state.waiting)?;
         self.make_room(&mut state, size);
         let full = state
             .segments
@@ -409,6 +422,12 @@ impl Queue {
     /// Items of this input that were acknowledged, of those appended in this run.
     pub fn sent(&self, origin: Origin) -> u64 {
         self.lock().shares.sent(origin)
+    }
+
+    /// Is a part of it free again, after it was full?
+    pub fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.counts.bytes <= self.limit / 4 * 3 || state.waiting == 0
     }
 
     /// Bytes not delivered yet.

@@ -57,6 +57,13 @@ pub enum NoMatch {
     Short,
 }
 
+/// Names of a priority's facility, empty when it has none, and severity.
+pub fn names(priority: u32) -> (&'static str, &'static str) {
+    let facility = FACILITIES.get((priority / 8) as usize);
+    let severity = SEVERITIES[(priority % 8) as usize];
+    (facility.copied().unwrap_or(""), severity)
+}
+
 /// Takes one message apart; `default_priority` is for those without one. Of an RFC 3164 message
 /// only the first line counts, as with the original; one of RFC 5424 is kept whole.
 pub fn parse<'l>(
@@ -70,11 +77,7 @@ pub fn parse<'l>(
         (None, Some(code)) => (code, line),
         (None, None) => return Err(NoMatch::Priority),
     };
-    let facility = FACILITIES
-        .get((priority / 8) as usize)
-        .copied()
-        .unwrap_or("");
-    let severity = SEVERITIES[(priority % 8) as usize];
+    let (facility, severity) = names(priority);
     let blank = Message {
         priority,
         facility,
