@@ -149,7 +149,7 @@ fn push_port(plan: &mut Plan, host: &Host, report: &mut dyn Report) -> Result<bo
     Ok(true)
 }
 
-/// Has OMI read its settings again. What its tool ends with, 127 when there is none; the workspace
+/// Has OMI read its settings again. What its tool ends with, 0 when there is none; the workspace
 /// is there all the same, and OMI reads its settings at its next start (bundle.md 1.6, 6.6).
 pub fn restart_omi(host: &Host, report: &mut dyn Report) -> u8 {
     if !host.is_live() {
@@ -159,7 +159,7 @@ pub fn restart_omi(host: &Host, report: &mut dyn Report) -> u8 {
         report.line(&format!(
             "warning\t`{OMI_CONTROL}` does not exist: restart OMI by your own means"
         ));
-        return 127;
+        return 0;
     }
     let done = Command::new(OMI_CONTROL)
         .arg("restart")

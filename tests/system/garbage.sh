@@ -87,7 +87,7 @@ strange_names() {
         try '0 2' "-x '$strange'" admin $name -x "$strange"
         # An empty word is none: all are meant, or the primary one.
         case $strange in
-            '') try 0 "restart ''" control restart ''; try 1 "is-running ''" control is-running '';;
+            '') try 1 "is-running ''" control is-running '';;
             *) try '1 72' "restart '$strange'" control restart "$strange"; try 0 "is-running '$strange'" control is-running "$strange";;
         esac
         case $strange in '') ;; *) try '3 7' "-w '$strange'" admin $name -w "$strange" -s KEY -d "$DOMAIN:1" --ca-file /mnt/k/ca.pem;; esac
