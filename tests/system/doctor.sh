@@ -258,7 +258,7 @@ small_queue() { # 64 KiB, and nobody who takes anything
     hub_stop; in_ "sed -i 's/buffer_chunk_limit 15m/buffer_chunk_limit 64k/; s/buffer_queue_limit 10/buffer_queue_limit 1/' $W/conf/omsagent.conf; systemctl restart $(agent_unit)"; sleep 1
 }
 fill() { # LINES
-    in_ "perl -MIO::Socket::INET -e 'my \$s = IO::Socket::INET->new(PeerAddr => \"127.0.0.1:25224\", Proto => \"udp\"); for (1..$1) { print \$s \"<13>fill: \" . \"x\" x 300; select undef, undef, undef, 0.002 }'"; sleep 0.3
+    in_ "perl -MIO::Socket::INET -e 'my \$s = IO::Socket::INET->new(PeerAddr => \"127.0.0.1:25224\", Proto => \"udp\"); for (1..$1) { print \$s \"<13>Oct 11 22:14:15 host fill: \" . \"x\" x 300; select undef, undef, undef, 0.002 }'"; sleep 0.3
 }
 nearly_full() {
     local bytes
