@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Counts up when a field changes its meaning or goes.
 pub const SCHEMA: u32 = 1;
 
-/// Where heartbeats come from; every other input has its place in [`Figures::inputs`].
+/// Where heartbeats come from; every other input has a number of its own.
 pub const HEARTBEAT: Origin = Origin(usize::MAX);
 
 /// The program name of the messages by which `omsagent doctor` follows the way of a line.
@@ -38,8 +38,9 @@ pub struct Figures {
 }
 
 /// One source of lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Input {
+    origin: Origin,
     tag: String,
     received: AtomicU64,
     parsed: AtomicU64,
@@ -48,6 +49,22 @@ pub struct Input {
 }
 
 impl Input {
+    fn new(origin: Origin, tag: &str, mark: &Arc<Mutex<Option<Mark>>>) -> Arc<Input> {
+        Arc::new(Input {
+            origin,
+            tag: tag.to_owned(),
+            received: AtomicU64::new(0),
+            parsed: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            mark: Arc::clone(mark),
+        })
+    }
+
+    /// By this its items are known in frames.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
     /// A line has come.
     pub fn received(&self) {
         self.received.fetch_add(1, Ordering::Relaxed);
@@ -178,13 +195,9 @@ impl Figures {
     /// All zero, for a process that begins now.
     pub fn new(settings: &Settings) -> Figures {
         let mark = Arc::<Mutex<Option<Mark>>>::default();
-        let input = |s: &crate::agent::config::Syslog| {
-            Arc::new(Input {
-                tag: s.tag.clone(),
-                mark: Arc::clone(&mark),
-                ..Input::default()
-            })
-        };
+        let mut origins = (0..).map(Origin);
+        let mut input = |tag: &str| Input::new(origins.next().unwrap_or(HEARTBEAT), tag, &mark);
+        let inputs = settings.syslog.iter().map(|s| input(&s.tag)).collect();
         let output = |o: &crate::agent::config::Output| {
             Arc::new(Outgoing {
                 name: o.name.clone(),
@@ -194,7 +207,7 @@ impl Figures {
         };
         Figures {
             started: Timestamp::now(),
-            inputs: settings.syslog.iter().map(input).collect(),
+            inputs,
             outputs: settings.outputs.iter().map(output).collect(),
             heartbeats_made: AtomicU64::new(0),
             service: Arc::default(),
@@ -213,7 +226,7 @@ impl Figures {
         let now = Timestamp::now().as_millisecond();
         let mut inputs: Vec<InputFigures> = Vec::new();
         let sent = |origin| queues.iter().map(|queue| queue.sent(origin)).sum();
-        for (number, input) in self.inputs.iter().enumerate() {
+        for input in &self.inputs {
             let (received, parsed, queued) =
                 (get(&input.received), get(&input.parsed), get(&input.queued));
             inputs.push(InputFigures {
@@ -223,7 +236,7 @@ impl Figures {
                 parsed,
                 queued,
                 dropped: received.saturating_sub(queued),
-                sent: sent(Origin(number)),
+                sent: sent(input.origin),
             });
         }
         let made = get(&self.heartbeats_made);

@@ -13,7 +13,6 @@ use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
 use crate::agent::listen::{Listener, LocalDatagrams, Sockets, Stream, rest_after};
 use crate::agent::queue::Queue;
-use crate::agent::queue::shares::Origin;
 use crate::agent::syslog::framing::Framing;
 use crate::agent::syslog::stamp::Zone;
 use crate::agent::syslog::{self, item};
@@ -78,8 +77,6 @@ fn waits(fed: Outputs, refusing: Outputs) -> bool {
 
 struct Source {
     figures: Arc<Input>,
-    /// Its place among the inputs of [`Figures`].
-    origin: Origin,
     tag: String,
     default_priority: Option<u32>,
     with_facility: bool,
@@ -176,9 +173,8 @@ impl Ingest {
         ending: Arc<Ending>,
         appended: Box<dyn Fn() + Send>,
     ) -> Self {
-        let source = |(number, (s, figures)): (usize, (&config::Syslog, &Arc<Input>))| Source {
+        let source = |(s, figures): (&config::Syslog, &Arc<Input>)| Source {
             figures: Arc::clone(figures),
-            origin: Origin(number),
             tag: s.tag.clone(),
             default_priority: s.default_priority,
             with_facility: s.tag.split('.').count() == 2,
@@ -190,7 +186,6 @@ impl Ingest {
                 .syslog
                 .iter()
                 .zip(&figures.inputs)
-                .enumerate()
                 .map(source)
                 .collect(),
             udp: sockets.udp,
@@ -464,7 +459,9 @@ impl Work {
             own_host: &self.own_host,
             with_facility: source.with_facility,
         };
-        frame.push(source.origin, |out| item::push(out, &message, context));
+        frame.push(source.figures.origin(), |out| {
+            item::push(out, &message, context)
+        });
         source.figures.queued();
         if figures::is_mark(message.ident) {
             source.figures.marked(message.message, output);
