@@ -12,7 +12,7 @@ use crate::host::packages::{Known, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::backup::Backups;
-use crate::plan::keep::Keep;
+use crate::plan::keep::{Keep, same};
 use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use anyhow::Result;
@@ -263,6 +263,17 @@ struct InstallCompanion {
 }
 
 impl InstallCompanion {
+    /// An orphan of a killed run may have finished it while its lock was waited for.
+    fn came_meanwhile(&self) -> Result<bool> {
+        let package = &self.package;
+        if package.force || package.installed.is_some() {
+            return Ok(false);
+        }
+        let there = package.manager.installed_version(&package.name)?;
+        let ours = package.entry.version.as_deref().unwrap_or_default();
+        Ok(there.is_some_and(|there| same(&there, ours)))
+    }
+
     /// omi's service takes up what changed, as in the original (bundle.md 2.9 item 3).
     fn reload_omi(&self, report: &mut dyn Report) -> Result<()> {
         let outcome = Command::new(OMI_CONTROL)
@@ -325,7 +336,12 @@ impl Step for InstallCompanion {
             ));
         }
         let outcome = package.put(report)?;
-        if !outcome.ok() {
+        if !outcome.ok() && self.came_meanwhile()? {
+            report.line(&format!(
+                "Package {} was installed meanwhile.",
+                package.name
+            ));
+        } else if !outcome.ok() {
             let text = package.failed(&outcome, report);
             let code = match (package.name.as_str(), outcome.code) {
                 ("omi", 2) => 52,

@@ -1,6 +1,7 @@
 //! `--install` and `--upgrade`: the package through the host's own package manager, then
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
+use super::begun::Begun;
 use super::companions::{self, Delivery};
 use super::health::{HealthCheck, Verdict};
 use super::means::Means;
@@ -32,7 +33,8 @@ use zeroize::Zeroizing;
 pub struct Order {
     /// How the package gets here.
     pub means: Means,
-    /// `--install`: refuses when omi or scx is there (exit code 23).
+    /// `--install`: refuses when omi or scx is there (exit code 23), unless a run of ours that was
+    /// cut short brought it.
     pub fresh: bool,
     /// `--force`
     pub force: bool,
@@ -263,9 +265,10 @@ fn prepare(
     };
     let ask = |name| manager.installed_version(name);
     if order.fresh {
-        let there = ["omi", "scx"].map(ask);
-        for version in there {
-            if version.map_err(DeployError::Package)?.is_some() {
+        let begun = Begun::of(&host.layout);
+        for name in ["omi", "scx"] {
+            let there = ask(name).map_err(DeployError::Package)?;
+            if there.is_some() && !begun.brought(name) {
                 return Err(DeployError::AlreadyInstalled);
             }
         }

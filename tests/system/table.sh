@@ -103,10 +103,11 @@ make_bundles() {
     local killed; killed=$(stand_in omi 1.8.2-0 Test 'kill -9 $PPID')
     bundle_of killed "$own" "$scx" "$conf" "$killed"; cp "$killed" "$B/killed-omi.$FORMAT"
     bundle_of slow "$own" "$scx" "$conf" "$(stand_in omi 1.8.3-0 Test 'touch /root/pre-begun; sleep 3; touch /root/pre-ended')"
+    bundle_of slow-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.3-0 Test 'touch /root/pre-begun; sleep 3; touch /root/pre-ended')"
     bundle_of bad-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.1-0 Test "$pre")"
     bundle_of bad-omsconfig "$own" "$omi" "$scx" "$(stand_in omsconfig 1.3.0-0 Test "$pre")"
     bundle_of bad-omsagent "$(stand_in omsagent 2.0.0-1 Test "$pre")" "$omi" "$scx" "$conf"
-    cp "$(stand_in omi 1.6.0-0 'Microsoft Corporation')" "$B/ms-omi.$FORMAT"
+    cp "$(stand_in omi 1.6.0-0 'Microsoft Corporation')" "$B/ms-omi.$FORMAT"; cp "$omi" "$B/own-omi.$FORMAT"
     cp "$(stand_in lad-mdsd 1.0.0-0 Test)" "$B/lad.$FORMAT"
     cp "$(stand_in azsec-mdsd 1.0.0-0 Test)" "$B/azsec.$FORMAT"
     cp "$(stand_in user-of-it 1.0.0-0 Test)" "$B/user.$FORMAT"
@@ -239,6 +240,21 @@ tool_is_killed() {
     unsaid 'not taken back'
     no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'
     is_rpm || { sh_ $name 'dpkg -i /mnt/k/b/killed-omi.deb >/dev/null 2>&1; dpkg -s omi | grep -E "^Status: .*reinstreq"'; b 0 all --remove; no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'; }
+}
+# Killed between two packages: the same command goes on from what it brought itself, and refuses what it did not.
+killed_in_between() {
+    # shellcheck disable=SC2016
+    exits 137 sh_ $name 'cd /root; sh /mnt/k/b/slow-scx.sh --install & p=$!; for i in $(seq 200); do [ -e /root/pre-begun ] && break; sleep 0.1; done; kill -KILL $p; wait $p'
+    equal "$(installed | grep -oE "^omi ")" 'omi ' 'what was there when it was killed'
+    b 0 slow-scx --install
+    have 'omi scx omsagent omsconfig '
+    sh_ $name 'rm -f /root/pre-*'
+    b 23 slow-scx --install
+    clean
+    by_hand own-omi
+    b 23 all --install
+    have 'omi '
+    clean
 }
 # signalled SIGNAL WHO FILE CODE BUNDLE WORDS...: that signal to `it` alone or to its `group`, once FILE is there; ends with CODE.
 signalled() {
@@ -423,6 +439,7 @@ case_ 'omi does not start, 2: 52' omi_service 2 52 'system issue with daemon con
 case_ 'omi does not start, 3: 52' omi_service 3 52 'missing omi server conf file'
 case_ 'omi does not start, 1: 19' omi_service 1 19 'OMI installation failure'
 case_ 'dpkg or rpm is killed: 19, and nothing is half there' tool_is_killed
+case_ '--install killed between two packages: the same again ends it; 23 for what others brought' killed_in_between
 case_ 'Ctrl-C while dpkg or rpm works: that step ends, all is taken back' ctrl_c_in_the_tool
 case_ 'SIGTERM in an upgrade: the versions before are back' term_in_an_upgrade
 case_ 'SIGTERM in a kit: the next ones are not run; 30' term_in_a_kit

@@ -31,8 +31,9 @@ use crate::install::kits;
 use crate::install::means;
 use crate::install::recovery::{self, Purpose};
 use crate::install::release;
-use crate::plan::keep::same;
-use crate::plan::{Report, lock};
+use crate::plan::Report;
+use crate::plan::keep::{Keep, same};
+use crate::plan::lock::{self, HostLock};
 use crate::workspace::OnboardingRequest;
 use crate::workspace::exchange::{self, OnboardError};
 use crate::{err, out};
@@ -352,6 +353,14 @@ fn put_in_place(
         err!("{line}");
     }
     let dry_run = session.facts.dry_run;
+    // What a killed run left could be in the way of its own cure, and takes up space.
+    let lock = match dry_run {
+        true => None,
+        false => match enter(host) {
+            Ok(lock) => Some(lock),
+            Err(code) => return code,
+        },
+    };
     if let Some(code) = preflight::tell(host, &bundle, scratch, &order) {
         return code;
     }
@@ -368,15 +377,17 @@ fn put_in_place(
         }
         return 0;
     }
-    if let Some(code) = session.confirm() {
-        return code;
-    }
-    let _lock = match recovery::enter(host, Purpose::Change, &mut Console) {
-        Ok(lock) => lock,
-        Err(e) => {
-            err!("error\t{e:#}");
-            return 30;
+    let _lock = if session.asks() {
+        drop(lock); // nobody waits for a person's answer
+        if let Some(code) = session.confirm() {
+            return code;
         }
+        match enter(host) {
+            Ok(lock) => Some(lock),
+            Err(code) => return code,
+        }
+    } else {
+        lock
     };
     signals::interrupt_plans();
     if !host.image {
@@ -449,6 +460,16 @@ fn put_in_place(
         0 => kits::run_all(host, &bundle, scratch, how, &mut Console),
         code => code,
     }
+}
+
+/// Takes the host's lock and mends what a run that was killed left.
+fn enter(host: &Host) -> Result<HostLock, u8> {
+    let lock = recovery::enter(host, Purpose::Change, &mut Console).map_err(|e| {
+        err!("error\t{e:#}");
+        30
+    })?;
+    Keep::of(&host.layout).trim();
+    Ok(lock)
 }
 
 fn not_onboarded() -> &'static str {

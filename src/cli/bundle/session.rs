@@ -153,7 +153,8 @@ impl Session {
         self.manner.json || self.asks()
     }
 
-    fn asks(&self) -> bool {
+    /// Will a person be asked whether to go on?
+    pub fn asks(&self) -> bool {
         self.manner.interactive && !self.manner.yes
     }
 
