@@ -79,6 +79,49 @@ purge() {
     outside_as_before
 }
 
+# A bundle with an omi of ours: its service tool is not called where nothing runs.
+omi_in_it() {
+    local b=$WORK/k/b format=deb own; mkdir -p "$b/src"; chmod 755 "$b"
+    ! is_rpm || format=rpm
+    own=$(find "$DIST" -maxdepth 1 -name "omsagent*.$format" ! -name '*arm64*' ! -name '*aarch64*' | sort | tail -n 1)
+    printf '#!/bin/sh\ntouch /omi-was-called\n' >"$b/src/control"
+    cat >"$b/src/p.toml" <<X
+name = "omi"
+summary = "Stand-in"
+description = "Stand-in for tests."
+maintainer = "Test <t@example.org>"
+vendor = "Test"
+license = "MIT"
+[deb]
+section = "utils"
+priority = "optional"
+depends = []
+[rpm]
+group = "T"
+requires = []
+[[change]]
+version = "1.8.1-0"
+date = "2026-01-01"
+text = ["One."]
+[[dir]]
+path = "/opt/omi"
+[[dir]]
+path = "/opt/omi/bin"
+[[file]]
+source = "control"
+path = "/opt/omi/bin/service_control"
+mode = 0o755
+X
+    "$BINARY" pack $format --manifest "$b/src/p.toml" --binary "$BINARY" --arch x86_64 --time 1700000000 --version-label 1.8.1-0 --out "$b"
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$own" "$(find "$b" -maxdepth 1 -name "omi*.$format")" --out "$b/omi.sh" >/dev/null
+    exits 0 sh_ $name 'cd /root; sh /mnt/k/b/omi.sh --install --root /mnt/img'
+    said '^----- Installing package: omi ' "$OUT.out"
+    test -x "$IMG/opt/omi/bin/service_control"; test ! -e "$IMG/omi-was-called"
+    exits 0 sh_ $name 'cd /root; sh /mnt/k/b/omi.sh --purge --force --root /mnt/img'
+    list_image >"$WORK/image.after"; same_file "$WORK/image.before" "$WORK/image.after"
+    outside_as_before
+}
+
 # The host's dpkg or rpm is not the image's.
 without_manager() {
     mkdir "$WORK/hidden"; find "$IMG/usr/bin" \( -name 'dpkg*' -o -name 'rpm*' \) -exec mv -t "$WORK/hidden" {} +
@@ -114,4 +157,5 @@ case_ 'they are two hosts' two_hosts
 case_ '--purge of a clone leaves nothing' purge_of_a_clone
 "$RIG/down" --now "${name}a" "${name}b" >/dev/null 2>&1
 case_ '--purge: the image is as before' purge
+case_ 'omi in an image: installed, its service is not called' omi_in_it
 case_ 'an image with neither dpkg nor rpm, where the host has one: laid down in it' without_manager

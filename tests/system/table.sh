@@ -104,6 +104,7 @@ make_bundles() {
     bundle_of killed "$own" "$scx" "$conf" "$killed"; cp "$killed" "$B/killed-omi.$FORMAT"
     bundle_of slow "$own" "$scx" "$conf" "$(stand_in omi 1.8.3-0 Test 'touch /root/pre-begun; sleep 3; touch /root/pre-ended')"
     bundle_of slow-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.3-0 Test 'touch /root/pre-begun; sleep 3; touch /root/pre-ended')"
+    bundle_of newer-omi "$own" "$scx" "$conf" "$(stand_in omi 1.8.4-0 Test)"
     bundle_of bad-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.1-0 Test "$pre")"
     bundle_of bad-omsconfig "$own" "$omi" "$scx" "$(stand_in omsconfig 1.3.0-0 Test "$pre")"
     bundle_of bad-omsagent "$(stand_in omsagent 2.0.0-1 Test "$pre")" "$omi" "$scx" "$conf"
@@ -233,6 +234,14 @@ omi_service() { # STATUS CODE REASON
     have ''
     sh_ $name 'rm /root/omi-status'
 }
+omi_upgrade() {
+    b 0 all --upgrade
+    sh_ $name "echo 3 >/root/omi-status"
+    b 52 newer-omi --upgrade
+    out 'OMI server failed to start due to missing omi server conf file and exited with error code 3'
+    sh_ $name 'rm /root/omi-status'
+    clean
+}
 # Killed in the middle: what is half there goes, and can be taken away where it does not go.
 tool_is_killed() {
     b 19 killed --install
@@ -328,12 +337,25 @@ microsoft_stays() {
     said "^Package omi 1.6.0-0 is Microsoft's and is left alone" "$OUT.out"
     order Upgrading ''; order Installing 'scx omsagent omsconfig'
     b 0 all --version-check
-    said '^omi +1\.6\.0\.0 ' "$OUT.out"
+    said '^omi +1\.6\.0\.0 +1\.8\.1\.0 +No' "$OUT.out"
+    b 0 all --version-check --force
+    said '^omi +1\.6\.0\.0 +1\.8\.1\.0 +Yes' "$OUT.out"
     b 23 all --install
     b 0 all --upgrade --force
     order Upgrading 'omi scx omsagent omsconfig'
     b 0 all --version-check
     said '^omi +1\.8\.1\.0 +1\.8\.1\.0 +No' "$OUT.out"
+    clean
+}
+# Also one that dpkg has not configured: a failed script of its own must not hand it to us.
+half_of_microsofts() {
+    sh_ $name 'dpkg --unpack /mnt/k/b/ms-omi.deb'
+    b 0 all --version-check
+    said '^omi +None +1\.8\.1\.0 +No' "$OUT.out"
+    b 0 all --upgrade
+    said "^Package omi, not wholly installed, is Microsoft's and is left alone" "$OUT.out"
+    order Installing 'scx omsagent omsconfig'
+    equal "$(sh_ $name "dpkg-query -W -f '\${Version}' omi")" 1.6.0-0 'version of omi'
     clean
 }
 lad() {
@@ -436,7 +458,8 @@ case_ 'scx cannot be installed: 20' fails_with 20 bad-scx 'scx.* package failed 
 case_ 'omsagent cannot be installed: 17' fails_with 17 bad-omsagent 'omsagent.* package failed to install and exited with error code'
 case_ 'omsconfig cannot be installed: 18' fails_with 18 bad-omsconfig 'omsconfig.* package failed to install and exited with error code'
 case_ 'omi does not start, 2: 52' omi_service 2 52 'system issue with daemon control tool'
-case_ 'omi does not start, 3: 52' omi_service 3 52 'missing omi server conf file'
+case_ 'omi does not start, 3: 52' omi_service 3 52 'missng omi server conf file'
+case_ 'omi does not start after an upgrade, 3: 52' omi_upgrade
 case_ 'omi does not start, 1: 19' omi_service 1 19 'OMI installation failure'
 case_ 'dpkg or rpm is killed: 19, and nothing is half there' tool_is_killed
 case_ '--install killed between two packages: the same again ends it; 23 for what others brought' killed_in_between
@@ -448,6 +471,7 @@ case_ 'Ctrl-C in a removal: the next packages stay' term_in_a_removal INT group
 case_ 'SIGTERM in bin/uninstall' uninstall_hears_it
 is_rpm || case_ 'settings that a removal kept outlive a run that fails' kept_settings_stay
 case_ "Microsoft's omi stays, but for --force" microsoft_stays
+is_rpm || case_ "Microsoft's omi, unpacked only, stays too" half_of_microsofts
 case_ 'lad-mdsd: --remove leaves omsagent, omi, scx; --purge warns' lad
 case_ 'azsec-mdsd: --remove leaves omi and scx' azsec
 case_ 'Operations Manager: omi and scx stay, but for --force' operations_manager

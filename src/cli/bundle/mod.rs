@@ -205,7 +205,14 @@ fn work(
                 Ok(scratch) => scratch,
                 Err(code) => return End::new(code),
             };
-            look_inside(&stage.host, &bundle, &scratch, request.mode, session)
+            look_inside(
+                &stage.host,
+                &bundle,
+                &scratch,
+                request.mode,
+                request.force,
+                session,
+            )
         }
         Mode::Install | Mode::Upgrade => {
             let (means, line) = match means::choose(host, request.portable) {
@@ -307,6 +314,7 @@ fn look_inside(
     bundle: &Bundle,
     scratch: &Path,
     mode: Mode,
+    force: bool,
     session: &mut Session,
 ) -> u8 {
     let done = match mode {
@@ -314,7 +322,7 @@ fn look_inside(
             .map_err(Into::into)
             .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()))
             .map(|folder| session.facts.extracted = Some(folder)),
-        _ => companions::version_rows(host, bundle).map(|rows| {
+        _ => companions::version_rows(host, bundle, force).map(|rows| {
             let kits = match host.image {
                 false => kits::version_rows(bundle, scratch),
                 true => Vec::new(),
