@@ -25,7 +25,7 @@ use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions::{self, Delivery};
 use crate::install::deploy::{self, DeployError, Order};
-use crate::install::extract;
+use crate::install::extract::Target;
 use crate::install::first_boot;
 use crate::install::kits;
 use crate::install::means;
@@ -199,20 +199,13 @@ fn work(
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
         Mode::Remove | Mode::Purge => removal::take_away(host, &request, runner, session),
-        Mode::Extract | Mode::VersionCheck => {
-            out!("Extracting OMS agent install bundle...");
+        Mode::Extract => return lay_out(&bundle, session),
+        Mode::VersionCheck => {
             let scratch = match scratch(&mut stage.place, runner) {
                 Ok(scratch) => scratch,
                 Err(code) => return End::new(code),
             };
-            look_inside(
-                &stage.host,
-                &bundle,
-                &scratch,
-                request.mode,
-                request.force,
-                session,
-            )
+            return compare(&stage.host, &bundle, &scratch, request.force);
         }
         Mode::Install | Mode::Upgrade => {
             let (means, line) = match means::choose(host, request.portable) {
@@ -309,35 +302,41 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
     })
 }
 
-fn look_inside(
-    host: &Host,
-    bundle: &Bundle,
-    scratch: &Path,
-    mode: Mode,
-    force: bool,
-    session: &mut Session,
-) -> u8 {
-    let done = match mode {
-        Mode::Extract => std::env::current_dir()
-            .map_err(Into::into)
-            .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()))
-            .map(|folder| session.facts.extracted = Some(folder)),
-        _ => companions::version_rows(host, bundle, force).map(|rows| {
-            let kits = match host.image {
-                false => kits::version_rows(bundle, scratch),
-                true => Vec::new(),
-            };
-            rows.iter().chain(&kits).for_each(|row| out!("{row}"));
-        }),
+/// `--extract`. A folder that cannot be made is told without the status line (bundle.md 1.3).
+fn lay_out(bundle: &Bundle, session: &mut Session) -> End {
+    let target = match Target::make(std::process::id()) {
+        Ok(target) => target,
+        Err(e) => {
+            err!("error\t{e:#}");
+            return End::silent(1);
+        }
     };
-    match done {
+    out!("Extracting OMS agent install bundle...");
+    let done = target.fill(bundle);
+    inside(done.map(|folder| session.facts.extracted = Some(folder)))
+}
+
+/// `--version-check`.
+fn compare(host: &Host, bundle: &Bundle, scratch: &Path, force: bool) -> End {
+    out!("Extracting OMS agent install bundle...");
+    inside(companions::version_rows(host, bundle, force).map(|rows| {
+        let kits = match host.image {
+            false => kits::version_rows(bundle, scratch),
+            true => Vec::new(),
+        };
+        rows.iter().chain(&kits).for_each(|row| out!("{row}"));
+    }))
+}
+
+fn inside(done: anyhow::Result<()>) -> End {
+    End::new(match done {
         Ok(()) => 0,
         Err(e) => {
             out!("Failed: could not extract the install bundle.");
             err!("error\t{e:#}");
             2
         }
-    }
+    })
 }
 
 fn put_in_place(
