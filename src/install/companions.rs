@@ -2,6 +2,7 @@
 //! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
 
 use super::deploy::package_for;
+use super::kits;
 use super::means::{self, Means};
 use super::release::PACKAGE;
 use super::through_manager::Package;
@@ -173,7 +174,7 @@ pub fn left_alone(delivery: &Delivery<'_>, manager: PackageManager) -> Result<Ve
     Ok(lines)
 }
 
-/// Lines about packages that only a package manager can install.
+/// Lines about packages, and kits, that only a package manager can install.
 pub fn left_out(bundle: &Bundle) -> Vec<String> {
     let mut names: Vec<&str> = bundle
         .entries()
@@ -183,9 +184,12 @@ pub fn left_out(bundle: &Bundle) -> Vec<String> {
         .collect();
     names.sort_by_key(|name| place(name));
     names.dedup();
-    names
-        .into_iter()
-        .map(|name| format!("Package {name} needs dpkg or rpm and is left out."))
+    let packages = names.into_iter().map(|name| format!("Package {name}"));
+    // They bring packages of their own.
+    let kits = kits::of(bundle).map(|(_, rule)| format!("Kit {}", rule.name));
+    packages
+        .chain(kits)
+        .map(|what| format!("{what} needs dpkg or rpm and is left out."))
         .collect()
 }
 

@@ -469,9 +469,6 @@ pub fn preview(
             .preview()
             .map_err(DeployError::Internal)?,
     );
-    if !host.image {
-        lines.extend(kits::outline(host, bundle, order.kits));
-    }
     if let Some(request) = &order.onboarding {
         let running = onboarding::is_running_as_asked(host, request);
         let outline = onboarding::outline(host, request)

@@ -2,6 +2,7 @@
 //! (bundle.md 2.10a). They are other people's programs: their failure is told and has an exit
 //! code, and takes nothing of ours back.
 
+use super::means::Means;
 use crate::base::command::{self, Command};
 use crate::base::files::{self, Look};
 use crate::bundle::kit::{Condition, Group, KitRule};
@@ -81,6 +82,12 @@ pub fn applies(host: &Host, rule: &KitRule) -> Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Are they for a host to which the packages came so? They are other people's programs that install
+/// packages, and may start what they install.
+pub fn fit(host: &Host, means: Means) -> bool {
+    !host.image && means.manager().is_some()
 }
 
 /// What [`run_all`] would do, a line each.
@@ -286,6 +293,17 @@ mod tests {
         let want = format!("{}\nhere.deb\nhome={home} cargo=\n", place.display());
         assert_eq!(said, want);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn kits_need_a_package_manager_and_a_running_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::detect(Layout::new(dir.path()));
+        host.image = false;
+        let dpkg = Means::Manager(crate::host::packages::PackageManager::Dpkg);
+        assert!(fit(&host, dpkg) && !fit(&host, Means::Portable));
+        host.image = true;
+        assert!(!fit(&host, dpkg));
     }
 
     #[test]

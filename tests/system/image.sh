@@ -48,7 +48,7 @@ install() {
     # Nothing that makes this host this host.
     equal "$(find "$IMG/etc/opt" "$IMG/var/opt" -name 'oms.*' -o -name omsadmin.conf)" '' 'identity in the image'
 }
-again() { exits 0 in_image --install -w "$WS" -s KEY -d "$DOMAIN" --ca-file /mnt/k/ca.pem --detailed-exitcode --enable-opsmgr; outside_as_before; sh_ $name 'test ! -e /etc/scxagent-enable-port'; rm "$IMG/etc/scxagent-enable-port"; }
+again() { exits 0 in_image --install -w "$WS" -s KEY -d "$DOMAIN" --ca-file /mnt/k/ca.pem --detailed-exitcode; exits 100 in_image --install --detailed-exitcode --enable-opsmgr; outside_as_before; sh_ $name 'test ! -e /etc/scxagent-enable-port'; rm "$IMG/etc/scxagent-enable-port"; }
 version_check() { exits 0 in_image --version-check; said '^omsagent +2\.0\.0\.1'; exits 0 bundle $name --version-check; said '^omsagent +None'; }
 
 # No service yet: the attempt fails, and is not the last one.

@@ -175,6 +175,10 @@ upgrade_skips() {
     out '----- Updating bundled provider packages -----'
     called one --upgrade
     unsaid '^omi reload$'
+    # Kits are run, and do not count: what they do is not ours to know.
+    b 0 all --upgrade --detailed-exitcode
+    b 0 all --upgrade --detailed-exitcode --dry-run
+    said '^would run kit one with --upgrade$' "$OUT.out"
 }
 rows_say_no() {
     b 0 all --version-check
@@ -411,10 +415,15 @@ opsmgr() {
     b 0 all --enable-opsmgr --extract-script /root/script --version-check
     sh_ $name 'rm /etc/scxagent-enable-port /root/script'
     b 0 all --upgrade --dry-run --enable-opsmgr
+    said 'would make /etc/scxagent-enable-port' "$OUT.out"
     b 2 all --enable-opsmgr --bogus --dry-run
     no sh_ $name 'ls /etc/scxagent-enable-port'
-    b 0 all --upgrade --enable-opsmgr
+    b 0 all --upgrade
+    b 100 all --upgrade --enable-opsmgr --dry-run --detailed-exitcode
+    b 100 all --upgrade --enable-opsmgr --detailed-exitcode
     sh_ $name 'test -f /etc/scxagent-enable-port'
+    b 0 all --upgrade --enable-opsmgr --dry-run --detailed-exitcode
+    b 0 all --upgrade --enable-opsmgr --detailed-exitcode
     clean
 }
 onboarding_file() {
@@ -424,7 +433,9 @@ onboarding_file() {
     sh_ $name 'test -s /etc/omsagent-onboard.conf'
     # Up to date, and onboarded all the same; deleted when that succeeded.
     sh_ $name "sed -i 's/^WORKSPACE_ID=.*/WORKSPACE_ID=$WS/' /etc/omsagent-onboard.conf"
-    b 0 all --upgrade
+    b 100 all --upgrade --dry-run --detailed-exitcode
+    said '^would onboard as /etc/omsagent-onboard.conf says' "$OUT.out"
+    b 100 all --upgrade --detailed-exitcode
     out 'Reading onboarding params from: /etc/omsagent-onboard.conf'
     no sh_ $name 'test -e /etc/omsagent-onboard.conf'
     exits 0 admin $name -l; said "^Primary Workspace: $WS    Status: Onboarded"

@@ -174,8 +174,12 @@ impl Session {
 
     /// Keeps a plan for the object and for the question.
     pub fn plan(&mut self, lines: impl IntoIterator<Item = (String, bool)>) {
-        let planned = |(what, pending)| Planned { what, pending };
-        self.facts.plan = lines.into_iter().map(planned).collect();
+        self.facts.plan = planned(lines, true).collect();
+    }
+
+    /// The kits that are run after it.
+    pub fn plan_kits(&mut self, lines: impl IntoIterator<Item = (String, bool)>) {
+        self.facts.plan.extend(planned(lines, false));
     }
 
     fn end(self, host: &Host, end: End) -> u8 {
@@ -210,6 +214,17 @@ impl Session {
         }
         code
     }
+}
+
+fn planned(
+    lines: impl IntoIterator<Item = (String, bool)>,
+    counts: bool,
+) -> impl Iterator<Item = Planned> {
+    lines.into_iter().map(move |(what, pending)| Planned {
+        what,
+        pending,
+        counts,
+    })
 }
 
 fn refused(text: &str) -> End {
