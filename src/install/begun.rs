@@ -2,6 +2,7 @@
 //! with: `--install` refuses where omi or scx is there (exit code 23), and must not refuse for
 //! what it brought itself.
 
+use super::withdraw::Depth;
 use crate::host::layout::Layout;
 use crate::plan::history::{self, Ended, Past};
 use crate::plan::undo::Undo;
@@ -22,6 +23,7 @@ impl Begun {
         let installs = runs
             .into_iter()
             .rev()
+            .take_while(|run| !removes(run))
             .take_while(|run| run.ended != Ended::Complete || !moves_packages(run))
             .filter(|run| moves_packages(run) && !run.is_running());
         Begun {
@@ -41,6 +43,12 @@ impl Begun {
             .find_map(|run| of_it(run).map(|was| (run, was)));
         newest.is_some_and(|(run, was_there)| run.ended != Ended::TakenBack && !was_there)
     }
+}
+
+fn removes(run: &Past) -> bool {
+    [Depth::Remove, Depth::Purge]
+        .map(Depth::run)
+        .contains(&run.what.as_str())
 }
 
 fn moves_packages(run: &Past) -> bool {

@@ -54,6 +54,8 @@ pub enum End {
     TakenBack,
     /// Some step could not be taken back: the next run tries once more.
     LeftBehind,
+    /// It did not come to its end, and what it did stays.
+    NotFinished,
 }
 
 /// One line, written and read.
@@ -188,6 +190,7 @@ impl Journal {
                 End::Complete => "complete",
                 End::TakenBack => "taken-back",
                 End::LeftBehind => "left-behind",
+                End::NotFinished => "not-finished",
             };
             let mut line = Line::of(&self.run, event);
             line.ms = Some(spent::so_far());

@@ -211,18 +211,34 @@ bundle_fails_22() {
 }
 remove_all() {
     sh_ $name 'mkdir -p /etc/cron.d /etc/collectd.d; touch /etc/cron.d/OMSConsistencyInvoker /etc/collectd.d/oms.conf /etc/omsagent-onboard.conf'
-    b 0 all --remove
+    b 100 all --remove --dry-run --detailed-exitcode
+    equal "$(sed -nE 's/^would remove package ([a-z]+).*/\1/p' "$OUT.out" | paste -sd' ')" 'omsconfig omsagent scx omi' 'what would go'
+    have 'omi scx omsagent omsconfig '
+    b 100 all --remove --detailed-exitcode
     order Removing 'omsconfig omsagent scx omi'
     have ''
+    # What the run did can be read afterwards, and the same again has nothing to do.
+    sh_ $name 'grep -q "ended with code 100" "$(ls /var/lib/omsagent/log/bundle-*.log | tail -n 1)"; tail -n 1 /var/lib/omsagent/journal.jsonl | grep -q "\"event\":\"complete\""'
+    b 0 all --remove --dry-run --detailed-exitcode
+    unsaid '^would ' "$OUT.out"
+    b 0 all --remove --detailed-exitcode
+    sh_ $name 'touch /etc/cron.d/OMSConsistencyInvoker'
+    b 100 all --remove --dry-run --detailed-exitcode; b 100 all --remove --detailed-exitcode
     no sh_ $name 'ls /etc/cron.d/OMSConsistencyInvoker' ; no sh_ $name 'ls /etc/collectd.d/oms.conf'; no sh_ $name 'ls /etc/omsagent-onboard.conf'
     sh_ $name 'rmdir /etc/collectd.d 2>/dev/null || true'
 }
 purge_folders() {
     b 0 all --upgrade
     sh_ $name 'mkdir -p /etc/opt/microsoft/scx /var/opt/microsoft/omsconfig /var/opt/omi /opt/microsoft/mysql-cimprov && touch /var/opt/omi/x /etc/opt/microsoft/scx/x /var/opt/microsoft/omsconfig/x'
-    b 0 all --purge
+    b 100 all --purge --dry-run --detailed-exitcode
+    said '^would delete the folders of packages that are gone$' "$OUT.out"
+    b 100 all --purge --detailed-exitcode
     out 'Purging all files in cross-platform agent ...'
     have ''
+    b 0 all --purge --dry-run --detailed-exitcode; unsaid '^would ' "$OUT.out"
+    b 0 all --purge --detailed-exitcode
+    sh_ $name 'mkdir -p /etc/opt/omi/conf'
+    b 100 all --purge --dry-run --detailed-exitcode; b 100 all --purge --detailed-exitcode
     no sh_ $name 'ls -d /etc/opt/omi /var/opt/omi /opt/omi /etc/opt/microsoft /var/opt/microsoft /opt/microsoft 2>/dev/null | grep .'
 }
 fails_with() { # CODE BUNDLE LINE
@@ -364,6 +380,8 @@ half_of_microsofts() {
 }
 lad() {
     b 0 all --upgrade; by_hand lad
+    b 0 all --remove --dry-run
+    unsaid 'would remove package (omsagent|omi|scx)' "$OUT.out"
     b 0 all --remove
     out '--- LAD detected; not removing OMS package ---'
     out '--- MDSD detected; not removing SCX or OMI packages ---'

@@ -347,10 +347,7 @@ fn put_in_place(
         }
     }
     if dry_run {
-        for step in &session.facts.plan {
-            let mark = if step.pending { "would" } else { "     (done)" };
-            out!("{mark} {}", step.what);
-        }
+        session.show_plan();
         return 0;
     }
     let _lock = if session.asks() {

@@ -177,6 +177,14 @@ impl Session {
         self.facts.plan = planned(lines, true).collect();
     }
 
+    /// Shows it, for a dry run.
+    pub fn show_plan(&self) {
+        for step in &self.facts.plan {
+            let mark = if step.pending { "would" } else { "     (done)" };
+            out!("{mark} {}", step.what);
+        }
+    }
+
     /// The kits that are run after it.
     pub fn plan_kits(&mut self, lines: impl IntoIterator<Item = (String, bool)>) {
         self.facts.plan.extend(planned(lines, false));
