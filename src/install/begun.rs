@@ -31,6 +31,13 @@ impl Begun {
         }
     }
 
+    /// When the first of them began; `None`: there is none.
+    pub fn since(&self) -> Option<&str> {
+        let mut left = self.runs.iter().rev();
+        let first = left.find(|run| run.ended != Ended::TakenBack)?;
+        Some(&first.time)
+    }
+
     /// Did one of them bring this package, where there was none?
     pub fn brought(&self, name: &str) -> bool {
         let of_it = |run: &Past| {
@@ -113,6 +120,7 @@ mod tests {
         assert!(!brought("omi"));
         run(&layout, dead(), &[package("omi", None)], None);
         assert!(brought("omi") && !brought("scx"));
+        assert!(Begun::of(&layout).since().is_some());
         // Also when somebody has looked at it since, or configured the package.
         let id = history::read(&layout.records()).runs[0].id.clone();
         journal::recovered(&layout.records(), &id, Ended::NotFinished).unwrap();
@@ -124,6 +132,7 @@ mod tests {
         assert!(brought("omi") && !brought("scx"));
         run(&layout, dead(), &scx, Some(End::Complete));
         assert!(!brought("omi") && !brought("scx"), "it is done");
+        assert_eq!(Begun::of(&layout).since(), None);
     }
 
     #[test]

@@ -264,8 +264,8 @@ fn prepare(
         });
     };
     let ask = |name| manager.installed_version(name);
+    let begun = Begun::of(&host.layout);
     if order.fresh {
-        let begun = Begun::of(&host.layout);
         for name in ["omi", "scx"] {
             let there = ask(name).map_err(DeployError::Package)?;
             if there.is_some() && !begun.brought(name) {
@@ -286,6 +286,9 @@ fn prepare(
         no_digest: order.no_digest,
     };
     let keep = Keep::of(&host.layout);
+    if let Some(since) = begun.since() {
+        keep.go_on(since);
+    }
     let (first, after) =
         companions::plans(&delivery, manager, &keep).map_err(DeployError::Package)?;
     plan.append(first);
