@@ -72,10 +72,7 @@ pub fn applies(host: &Host, rule: &KitRule) -> Result<bool> {
             // Through links: /var/run is one.
             Condition::Socket(path) => std::fs::metadata(host.layout.path(path))
                 .is_ok_and(|meta| meta.file_type().is_socket()),
-            Condition::Service(name) if name.ends_with(".service") => {
-                services::is_active(host, name)?
-            }
-            Condition::Service(name) => services::is_active(host, &format!("{name}.service"))?,
+            Condition::Service(name) => services::runs(host, name)?,
         };
         if !holds {
             return Ok(false);
