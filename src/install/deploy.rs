@@ -430,6 +430,9 @@ impl Step for InstallPackage {
     }
 }
 
+/// How [`FinishConfiguration`] describes itself.
+const FINISH: &str = "configure the package, where that was cut short or has failed";
+
 /// Configures a package that a killed rpm left for later, or of which it took the failure for a
 /// success: it does not come back to that itself.
 struct FinishConfiguration {
@@ -438,7 +441,7 @@ struct FinishConfiguration {
 
 impl Step for FinishConfiguration {
     fn describe(&self) -> String {
-        "configure the package, where that was cut short or has failed".into()
+        FINISH.into()
     }
 
     fn satisfied(&self) -> Result<bool> {
@@ -465,13 +468,18 @@ pub fn preview(
     let mut lines = package_plan(host, bundle, scratch, order)?
         .preview()
         .map_err(DeployError::Internal)?;
+    let own = format!(" package {PACKAGE} ");
+    let configures = lines
+        .iter()
+        .any(|(what, due)| *due && (what.contains(&own) || what == FINISH));
     let takeover = migrate::outline(&host.layout);
     lines.extend(takeover.into_iter().map(|line| (line, true)));
-    lines.extend(
-        product::configure_plan(host)
-            .preview()
-            .map_err(DeployError::Internal)?,
-    );
+    let configuration = product::configure_plan(host)
+        .preview()
+        .map_err(DeployError::Internal)?;
+    // The package's own part: a run that leaves the package alone does none of it.
+    let configuration = configuration.into_iter();
+    lines.extend(configuration.map(|(what, due)| (what, due && configures)));
     if let Some(request) = &order.onboarding {
         let running = onboarding::is_running_as_asked(host, request);
         let outline = onboarding::outline(host, request)

@@ -2,6 +2,7 @@
 # image ROOT   --root DIR: the bundle installs into the root folder of an image, from within another system, which stays as it
 # is; nothing is started. Two clones of the image boot, onboard themselves, and are two hosts. Last, the image is as before.
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
+. "$SYS/companions.sh"
 name=image$$
 BASE=$ROOT
 ROOTS=${RIG_VAR:-/var/tmp/rig}/roots
@@ -81,39 +82,8 @@ purge() {
 
 # A bundle with an omi of ours: its service tool is not called where nothing runs.
 omi_in_it() {
-    local b=$WORK/k/b format=deb own; mkdir -p "$b/src"; chmod 755 "$b"
-    ! is_rpm || format=rpm
-    own=$(find "$DIST" -maxdepth 1 -name "omsagent*.$format" ! -name '*arm64*' ! -name '*aarch64*' | sort | tail -n 1)
-    printf '#!/bin/sh\ntouch /omi-was-called\n' >"$b/src/control"
-    cat >"$b/src/p.toml" <<X
-name = "omi"
-summary = "Stand-in"
-description = "Stand-in for tests."
-maintainer = "Test <t@example.org>"
-vendor = "Test"
-license = "MIT"
-[deb]
-section = "utils"
-priority = "optional"
-depends = []
-[rpm]
-group = "T"
-requires = []
-[[change]]
-version = "1.8.1-0"
-date = "2026-01-01"
-text = ["One."]
-[[dir]]
-path = "/opt/omi"
-[[dir]]
-path = "/opt/omi/bin"
-[[file]]
-source = "control"
-path = "/opt/omi/bin/service_control"
-mode = 0o755
-X
-    "$BINARY" pack $format --manifest "$b/src/p.toml" --binary "$BINARY" --arch x86_64 --time 1700000000 --version-label 1.8.1-0 --out "$b"
-    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$own" "$(find "$b" -maxdepth 1 -name "omi*.$format")" --out "$b/omi.sh" >/dev/null
+    local b=$WORK/k/b; mkdir -p "$b"; chmod 755 "$b"
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$(own_package)" "$(companion omi 1.8.1-0 "$b")" --out "$b/omi.sh" >/dev/null
     exits 0 sh_ $name 'cd /root; sh /mnt/k/b/omi.sh --install --root /mnt/img'
     said '^----- Installing package: omi ' "$OUT.out"
     test -x "$IMG/opt/omi/bin/service_control"; test ! -e "$IMG/omi-was-called"

@@ -277,7 +277,7 @@ killed_in_between() {
     equal "$(installed | grep -oE "^omi ")" 'omi ' 'what was there when it was killed'
     b 0 slow-scx --install
     have 'omi scx omsagent omsconfig '
-    sh_ $name 'rm -f /root/pre-*'
+    sh_ $name 'rm -rf /root/pre-* /run/omsb.*'    # of the one that was killed: kept for a day
     b 23 slow-scx --install
     clean
     by_hand own-omi
