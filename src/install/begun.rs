@@ -1,16 +1,20 @@
 //! Installations that were cut short and not done again yet. What they brought is ours to go on
 //! with: `--install` refuses where omi or scx is there (exit code 23), and must not refuse for
-//! what it brought itself.
+//! what it brought itself when it is given again.
 
 use super::withdraw::Depth;
 use crate::host::layout::Layout;
 use crate::plan::history::{self, Ended, Past};
+use crate::plan::journal::CutShort;
 use crate::plan::undo::Undo;
 
 /// The runs since the last one that put packages in place, or took them away, to its end.
 pub struct Begun {
     /// Newest first; those that were taken back are among them.
     runs: Vec<Past>,
+    /// The one that did put its packages in place, when what its process did next, the onboarding,
+    /// failed or was cut short: the same command is to be given again.
+    half: Option<Past>,
 }
 
 impl Begun {
@@ -20,15 +24,27 @@ impl Begun {
     }
 
     fn among(runs: Vec<Past>) -> Begun {
-        let installs = runs
-            .into_iter()
-            .rev()
-            .take_while(|run| !removes(run))
-            .take_while(|run| run.ended != Ended::Complete || !moves_packages(run))
-            .filter(|run| moves_packages(run) && !run.is_running());
-        Begun {
-            runs: installs.collect(),
+        let mut begun = Begun {
+            runs: Vec::new(),
+            half: None,
+        };
+        // An onboarding that came to its end since then settles it; a package's script does not.
+        let (mut broken, mut is_settled) = (Vec::new(), false);
+        for run in runs.into_iter().rev().filter(|run| !run.is_running()) {
+            match (moves_packages(&run), run.ended) {
+                _ if removes(&run) => break,
+                (false, Ended::Complete) => is_settled |= run.cut_short == CutShort::TakeBack,
+                (false, _) => broken.extend(run.process),
+                (true, Ended::Complete) => {
+                    let is_half =
+                        !is_settled && run.process.as_ref().is_some_and(|p| broken.contains(p));
+                    begun.half = is_half.then_some(run);
+                    break;
+                }
+                (true, _) => begun.runs.push(run),
+            }
         }
+        begun
     }
 
     /// When the first of them began; `None`: there is none.
@@ -44,9 +60,9 @@ impl Begun {
             let mut packages = run.steps.iter().filter_map(|step| step.undo());
             packages.find_map(|undo| was_there(&undo, name))
         };
-        let newest = self
-            .runs
-            .iter()
+        let all = self.runs.iter().chain(&self.half);
+        let newest = all
+            .into_iter()
             .find_map(|run| of_it(run).map(|was| (run, was)));
         newest.is_some_and(|(run, was_there)| run.ended != Ended::TakenBack && !was_there)
     }
@@ -76,7 +92,7 @@ fn was_there(undo: &Undo, wanted: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::journal::{self, CutShort, End, Journal, Run};
+    use crate::plan::journal::{self, End, Journal, Run};
     use crate::plan::process::Process;
 
     fn package(name: &str, version: Option<&str>) -> Undo {
@@ -133,6 +149,23 @@ mod tests {
         run(&layout, dead(), &scx, Some(End::Complete));
         assert!(!brought("omi") && !brought("scx"), "it is done");
         assert_eq!(Begun::of(&layout).since(), None);
+    }
+
+    #[test]
+    fn an_installation_whose_onboarding_failed_is_asked_for_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let brought = || Begun::of(&layout).brought("omi");
+        let (one, other) = (dead(), dead());
+        let (omi, onboard) = ([package("omi", None)], [Undo::Nothing]);
+        run(&layout, one.clone(), &omi, Some(End::Complete));
+        run(&layout, other, &onboard, Some(End::TakenBack));
+        assert!(!brought(), "that was another command");
+        run(&layout, one, &onboard, Some(End::TakenBack));
+        assert!(brought());
+        assert_eq!(Begun::of(&layout).since(), None, "its packages are whole");
+        run(&layout, dead(), &onboard, Some(End::Complete));
+        assert!(!brought(), "that made it whole");
     }
 
     #[test]

@@ -466,6 +466,16 @@ lad_unboards() {
     b 0 all --purge
     if is_rpm; then sh_ $name 'rpm -e lad-mdsd'; else sh_ $name 'dpkg -P lad-mdsd'; fi
 }
+# The packages are there, the onboarding is not: the same command with the right words is no second installation.
+install_again_to_onboard() {
+    b 7 all --install -w "$NOWS" --shared-key-file /mnt/k/key -d "$DOMAIN" --ca-file /mnt/k/ca.pem
+    err 'NOT onboarded'
+    have 'omi scx omsagent omsconfig '
+    b 0 all --install -w "$WS" --shared-key-file /mnt/k/key -d "$DOMAIN" --ca-file /mnt/k/ca.pem
+    exits 0 admin $name -l; said "^Primary Workspace: $WS    Status: Onboarded"
+    b 23 all --install
+    clean
+}
 nothing_left() { inside $name list >"$WORK/after"; same_file "$WORK/before" "$WORK/after"; }
 
 make_bundles >"$WORK/make" 2>&1 || { cat "$WORK/make"; stage_broken 'the bundles could not be built'; }
@@ -510,6 +520,7 @@ case_ '--enable-opsmgr at once, even with --version' opsmgr
 hub_start $name
 case_ 'onboarding file: kept on failure, used by an upgrade that has nothing to do, deleted on success' onboarding_file
 case_ 'lad-mdsd: --remove takes the workspace from omsagent' lad_unboards
+case_ '--install whose onboarding failed is given again' install_again_to_onboard
 sh_ $name 'rm -f /root/kit-* /root/status-*'
 case_ 'after all that nothing is left' nothing_left
 echo "table $ROOT: $PASSED of $((PASSED + FAILED))"
