@@ -39,6 +39,8 @@ export OMSAGENT_PUBLIC_KEY
 # Same commit, same bytes: times come from the commit, and no path of this machine goes into the binary.
 SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)
 export SOURCE_DATE_EPOCH
+# What --source-references says; nothing where the sources came without git.
+COMMIT := $(shell git rev-parse HEAD 2>/dev/null)
 # installinfo.txt says it.
 export OMSAGENT_BUILD_DATE := $(shell date -u -d @$(SOURCE_DATE_EPOCH) +%Y%m%d)
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -108,6 +110,10 @@ dist/.epoch: FORCE
 	@mkdir -p $(@D)
 	@echo $(SOURCE_DATE_EPOCH) | cmp -s - $@ || echo $(SOURCE_DATE_EPOCH) >$@
 
+dist/.commit: FORCE
+	@mkdir -p $(@D)
+	@echo $(COMMIT) | cmp -s - $@ || echo $(COMMIT) >$@
+
 $(PARTS)/licences.txt: Cargo.lock bundle/parts
 	bundle/parts $(ARCH) $(FULL) $(@D)
 
@@ -124,8 +130,9 @@ $(DEB): $(PACKER) $(BINARY) $(PACKED)
 $(RPM): $(PACKER) $(BINARY) $(PACKED)
 	$(PACKER) pack rpm --manifest bundle/omsagent.toml --binary $(BINARY) --arch $(ARCH) --licences $(PARTS)/licences.txt --out dist
 
-$(BUNDLE): $(PACKER) $(BINARY) $(DEB) $(RPM) $(PARTS)/licences.txt.gz $(PARTS)/sbom.cdx.json.gz
+$(BUNDLE): $(PACKER) $(BINARY) $(DEB) $(RPM) dist/.commit $(PARTS)/licences.txt.gz $(PARTS)/sbom.cdx.json.gz
 	$(PACKER) pack build --runner $(ARCH)=$(BINARY) --package $(DEB) $(RPM) \
-		--licence $(PARTS)/licences.txt.gz --sbom $(PARTS)/sbom.cdx.json.gz --out $@
+		--licence $(PARTS)/licences.txt.gz --sbom $(PARTS)/sbom.cdx.json.gz \
+		$(if $(COMMIT),--source-reference "omsagent: $(COMMIT)") --out $@
 	$(if $(OMSAGENT_SECRET_KEY),$(PACKER) pack sign --key $(OMSAGENT_SECRET_KEY) $@)
 	$(PACKER) pack verify $@

@@ -73,6 +73,7 @@ pub struct Command {
     timeout: Duration,
     stdin: Option<Vec<u8>>,
     apart: bool,
+    dir: PathBuf,
 }
 
 impl Command {
@@ -85,7 +86,14 @@ impl Command {
             timeout: Duration::from_secs(120),
             stdin: None,
             apart: false,
+            dir: PathBuf::from("/"),
         }
+    }
+
+    /// The folder it begins in (`/` when not said).
+    pub fn dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.dir = path.into();
+        self
     }
 
     /// In a process group of its own: a Ctrl-C at the terminal is ours to answer, the child is not
@@ -162,7 +170,7 @@ impl Command {
             .env("PATH", PATH)
             .env("LC_ALL", "C")
             .envs(self.env.iter().map(|(k, v)| (k, v)))
-            .current_dir("/")
+            .current_dir(&self.dir)
             .stdin(if self.stdin.is_some() {
                 Stdio::piped()
             } else {

@@ -95,6 +95,12 @@ mod tests {
         }
     }
 
+    /// What [`crate::cli::signals`] ends with.
+    fn signal_codes() -> [i32; 3] {
+        use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+        [SIGHUP, SIGINT, SIGTERM].map(|signal| 128 + signal)
+    }
+
     #[test]
     fn what_the_program_can_end_with_is_on_the_page() {
         let why = || anyhow::anyhow!("x");
@@ -113,6 +119,15 @@ mod tests {
             .chain([0, 2, 3, 4, 5, 6, 7, 8, 18, 19, 20, 21, 22, 52])
         {
             assert!(text(&code.to_string()).is_ok(), "{code}");
+        }
+        // Those that callers know of the original, and of a shell.
+        for code in [55, 60, 61, 62, 63, 64, 65] {
+            let told = text(&code.to_string()).unwrap();
+            assert!(told.contains("never given here"), "{told}");
+        }
+        for signal in signal_codes() {
+            let told = text(&signal.to_string()).unwrap();
+            assert!(told.contains("signal"), "{told}");
         }
         assert!(text("5").unwrap().contains("What to do: "));
         for named in ["proxy-auth", "[proxy-auth]"] {

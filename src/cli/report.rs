@@ -12,6 +12,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Lines to standard output, warnings to standard error, tool output as it comes.
 pub struct Console;
 
+impl Console {
+    /// A step of no plan, which is over.
+    pub fn one_step(&mut self, what: &str, state: State) {
+        self.step(0, 1, what, State::Pending);
+        self.step(0, 1, what, state);
+    }
+}
+
 impl Report for Console {
     fn line(&mut self, text: &str) {
         out!("{text}");

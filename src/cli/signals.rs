@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: before anything is changed they end us, tidily; while a plan runs the
 //! current step ends, then all of it is taken back.
 
+use nix::sys::termios::{self, SetArg, Termios};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use std::sync::{Mutex, Once, PoisonError};
 
 static PLANS: AtomicBool = AtomicBool::new(false);
 static WATCH: Once = Once::new();
+static TERMINAL: Mutex<Option<Termios>> = Mutex::new(None);
 static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Work folders made after [`watch`] was called go with us too. Named as seen from outside of an
@@ -16,6 +18,19 @@ static FOLDERS: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 pub fn also_remove(folder: PathBuf) {
     let mut folders = FOLDERS.lock().unwrap_or_else(PoisonError::into_inner);
     folders.push(folder);
+}
+
+/// How the terminal was before it was told to hide what is typed. While it is set, a signal that
+/// ends us sets the terminal back first.
+pub fn terminal_was(before: Option<Termios>) {
+    *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = before;
+}
+
+fn restore_terminal() {
+    let before = TERMINAL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(before) = before.as_ref() {
+        let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
+    }
 }
 
 /// From here on those signals interrupt the running plan instead of killing us half-way.
@@ -36,6 +51,7 @@ pub fn watch(tidy: impl Fn() + Send + 'static) {
                 if PLANS.load(Ordering::SeqCst) {
                     crate::plan::interrupt();
                 } else {
+                    restore_terminal();
                     tidy();
                     for folder in FOLDERS
                         .lock()

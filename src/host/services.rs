@@ -238,6 +238,18 @@ pub fn is_active(host: &Host, name: &str) -> Result<bool, ServiceError> {
     Ok(quietly(&["is-active", "--quiet", name])?.ok())
 }
 
+/// Does a service run that is not ours, `docker` or `docker.service`? Without systemd its script is
+/// asked, which answers with 0 then, as the LSB says. Below a prefix nothing runs.
+pub fn runs(host: &Host, name: &str) -> Result<bool, ServiceError> {
+    let stem = name.strip_suffix(".service").unwrap_or(name);
+    let unit = format!("{stem}.service");
+    check_name(&unit)?;
+    if !host.is_live() || host.services == ServiceManager::Systemd {
+        return is_active(host, &unit);
+    }
+    sysv::runs(&host.layout, stem)
+}
+
 /// Is it started at boot?
 pub fn is_enabled(host: &Host, name: &str) -> Result<bool, ServiceError> {
     check_name(name)?;

@@ -142,6 +142,16 @@ fn call(
     told(action, name, &command.timeout(PATIENCE).run()?)
 }
 
+/// Does the script say that its service runs? One that is not there runs none.
+pub(super) fn runs(layout: &Layout, name: &str) -> Result<bool, ServiceError> {
+    let script = path(layout, name);
+    if !script.exists() {
+        return Ok(false);
+    }
+    let status = Command::new(&script.to_string_lossy()).arg("status");
+    Ok(status.timeout(PATIENCE).run()?.ok())
+}
+
 /// Runs the script with this verb, through the distribution's wrapper where there is one.
 pub(super) fn run(layout: &Layout, name: &str, action: &'static str) -> Result<(), ServiceError> {
     let script = path(layout, name);
@@ -170,6 +180,22 @@ fn told(action: &'static str, name: &str, outcome: &Outcome) -> Result<(), Servi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_service_of_others_runs_when_its_script_says_so() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(dir.path().join("etc/init.d")).unwrap();
+        for (name, status) in [("up", 0), ("down", 3)] {
+            let script = path(&layout, name);
+            let text = format!("#!/bin/sh\n[ \"$1\" = status ] && exit {status}\nexit 9\n");
+            std::fs::write(&script, text).unwrap();
+            std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let running = ["up", "down", "gone"].map(|name| runs(&layout, name).unwrap());
+        assert_eq!(running, [true, false, false]);
+    }
 
     #[test]
     fn a_script_is_complete_and_its_links_are_found() {

@@ -2,6 +2,7 @@
 //! (bundle.md 2.9, 2.10, 2.12), each with its own exit code.
 
 use super::deploy::package_for;
+use super::kits;
 use super::means::{self, Means};
 use super::release::PACKAGE;
 use super::through_manager::Package;
@@ -12,7 +13,7 @@ use crate::host::packages::{Known, PackageManager};
 use crate::package::Arch;
 use crate::package::version::Version;
 use crate::plan::backup::Backups;
-use crate::plan::keep::Keep;
+use crate::plan::keep::{Keep, same};
 use crate::plan::undo::Undo;
 use crate::plan::{Plan, Report, Step};
 use anyhow::Result;
@@ -122,10 +123,7 @@ pub fn plans(
             continue;
         }
         let installed = manager.installed_version(name)?;
-        let foreign = match &installed {
-            Some(_) if matches!(name, "omi" | "scx") => microsoft_made(manager, name)?,
-            _ => false,
-        };
+        let foreign = is_foreign(manager, name, installed.as_deref())?;
         let plan = if place(name) < place(PACKAGE) {
             &mut before
         } else {
@@ -143,7 +141,12 @@ pub fn plans(
             force: delivery.force,
             no_digest: delivery.no_digest,
         };
-        plan.push(InstallCompanion { package, foreign });
+        let runs = delivery.host.is_live() && !delivery.host.image;
+        plan.push(InstallCompanion {
+            package,
+            foreign,
+            runs,
+        });
     }
     Ok((before, after))
 }
@@ -153,22 +156,25 @@ pub fn left_alone(delivery: &Delivery<'_>, manager: PackageManager) -> Result<Ve
     let mut lines = Vec::new();
     for (name, entry) in packages(delivery.bundle, manager, &delivery.host.arch) {
         let installed = manager.installed_version(name)?;
-        if let Some(there) = installed
-            && matches!(name, "omi" | "scx")
-            && !delivery.force
-            && is_newer(entry, Some(&there))?
-            && microsoft_made(manager, name)?
+        if delivery.force
+            || !is_newer(entry, installed.as_deref())?
+            || !is_foreign(manager, name, installed.as_deref())?
         {
-            lines.push(format!(
-                "Package {name} {there} is Microsoft's and is left alone: Operations Manager may \
-                 be using it (--force replaces it)."
-            ));
+            continue;
         }
+        let whole = match installed {
+            Some(there) => format!(" {there} is Microsoft's and"),
+            None => ", not wholly installed, is Microsoft's and".to_owned(),
+        };
+        lines.push(format!(
+            "Package {name}{whole} is left alone: Operations Manager may be using it (--force \
+             replaces it)."
+        ));
     }
     Ok(lines)
 }
 
-/// Lines about packages that only a package manager can install.
+/// Lines about packages, and kits, that only a package manager can install.
 pub fn left_out(bundle: &Bundle) -> Vec<String> {
     let mut names: Vec<&str> = bundle
         .entries()
@@ -178,14 +184,29 @@ pub fn left_out(bundle: &Bundle) -> Vec<String> {
         .collect();
     names.sort_by_key(|name| place(name));
     names.dedup();
-    names
-        .into_iter()
-        .map(|name| format!("Package {name} needs dpkg or rpm and is left out."))
+    let packages = names.into_iter().map(|name| format!("Package {name}"));
+    // They bring packages of their own.
+    let kits = kits::of(bundle).map(|(_, rule)| format!("Kit {}", rule.name));
+    packages
+        .chain(kits)
+        .map(|what| format!("{what} needs dpkg or rpm and is left out."))
         .collect()
 }
 
-/// Does the installed package say that Microsoft made it?
-pub fn microsoft_made(manager: PackageManager, name: &str) -> Result<bool> {
+/// Is it Microsoft's omi or scx, installed wholly or in part?
+fn is_foreign(manager: PackageManager, name: &str, installed: Option<&str>) -> Result<bool> {
+    if !matches!(name, "omi" | "scx") {
+        return Ok(false);
+    }
+    let there = match installed {
+        Some(_) => Known::Present,
+        None => manager.known(name)?,
+    };
+    Ok(matches!(there, Known::Present | Known::Broken) && microsoft_made(manager, name)?)
+}
+
+/// Does the package that is there say that Microsoft made it?
+fn microsoft_made(manager: PackageManager, name: &str) -> Result<bool> {
     let asked = match manager {
         PackageManager::Dpkg => {
             Command::new("dpkg-query").args(["-W", "-f", "${Maintainer}\\n", name])
@@ -212,8 +233,9 @@ fn is_newer(entry: &Entry, installed: Option<&str>) -> Result<bool> {
     Ok(Version::parse(installed).map_or(true, |there| ours.is_newer_than(&there)))
 }
 
-/// One line of `--version-check` per component, cells 15 wide (bundle.md 2.8).
-pub fn version_rows(host: &Host, bundle: &Bundle) -> Result<Vec<String>> {
+/// One line of `--version-check` per component, cells 15 wide (bundle.md 2.8). It answers for
+/// `--upgrade`, with `--force` when that was given.
+pub fn version_rows(host: &Host, bundle: &Bundle, force: bool) -> Result<Vec<String>> {
     let means = means::of(host);
     let mut found = match means {
         Means::Manager(manager) => packages(bundle, manager, &host.arch),
@@ -226,10 +248,15 @@ pub fn version_rows(host: &Host, bundle: &Bundle) -> Result<Vec<String>> {
         .map(|(name, entry)| {
             let installed = means::installed_version(host, name)?;
             let available = Version::parse(entry.version.as_deref().unwrap_or_default())?;
-            let answer = if is_newer(entry, installed.as_deref())? {
-                "Yes"
-            } else {
-                "No"
+            let stays = || match means {
+                Means::Manager(manager) if !force => {
+                    is_foreign(manager, name, installed.as_deref())
+                }
+                _ => Ok(false),
+            };
+            let answer = match is_newer(entry, installed.as_deref())? && !stays()? {
+                true => "Yes",
+                false => "No",
             };
             Ok(row(
                 name,
@@ -260,9 +287,22 @@ struct InstallCompanion {
     package: Package,
     /// Microsoft's omi or scx.
     foreign: bool,
+    /// The host runs: in an image no service does.
+    runs: bool,
 }
 
 impl InstallCompanion {
+    /// An orphan of a killed run may have finished it while its lock was waited for.
+    fn came_meanwhile(&self) -> Result<bool> {
+        let package = &self.package;
+        if package.force || package.installed.is_some() {
+            return Ok(false);
+        }
+        let there = package.manager.installed_version(&package.name)?;
+        let ours = package.entry.version.as_deref().unwrap_or_default();
+        Ok(there.is_some_and(|there| same(&there, ours)))
+    }
+
     /// omi's service takes up what changed, as in the original (bundle.md 2.9 item 3).
     fn reload_omi(&self, report: &mut dyn Report) -> Result<()> {
         let outcome = Command::new(OMI_CONTROL)
@@ -274,12 +314,7 @@ impl InstallCompanion {
             Err(e) => (127, e.to_string()),
         };
         let upgraded = self.package.installed.is_some();
-        let reason = match (status, upgraded) {
-            (2, _) => "system issue with daemon control tool",
-            (3, _) => "missing omi server conf file",
-            (_, false) => "OMI installation failure",
-            (_, true) => "Failure upgrading OMI",
-        };
+        let reason = why_not_started(status, upgraded);
         let line = format!(
             "OMI server failed to start due to {reason} and exited with error code {status}"
         );
@@ -289,6 +324,17 @@ impl InstallCompanion {
             text: format!("{line}: {why}"),
         }
         .into())
+    }
+}
+
+/// What the original says of that status (bundle.md 1.4), its spelling included: scripts match it.
+fn why_not_started(status: i32, upgraded: bool) -> &'static str {
+    match (status, upgraded) {
+        (2, _) => "system issue with daemon control tool",
+        (3, false) => "missng omi server conf file",
+        (3, true) => "missing omi server conf file",
+        (_, false) => "OMI installation failure",
+        (_, true) => "Failure upgrading OMI",
     }
 }
 
@@ -325,7 +371,12 @@ impl Step for InstallCompanion {
             ));
         }
         let outcome = package.put(report)?;
-        if !outcome.ok() {
+        if !outcome.ok() && self.came_meanwhile()? {
+            report.line(&format!(
+                "Package {} was installed meanwhile.",
+                package.name
+            ));
+        } else if !outcome.ok() {
             let text = package.failed(&outcome, report);
             let code = match (package.name.as_str(), outcome.code) {
                 ("omi", 2) => 52,
@@ -333,7 +384,7 @@ impl Step for InstallCompanion {
             };
             return Err(Failed { code, text }.into());
         }
-        if package.name == "omi" {
+        if package.name == "omi" && self.runs {
             self.reload_omi(report)?;
         }
         Ok(())
@@ -366,6 +417,13 @@ mod tests {
         let cells: Vec<&str> = (0..4).map(|n| row[n * 15..(n + 1) * 15].trim()).collect();
         assert_eq!(cells, ["omi", "1.8.1.0", "1.9.0.2", "Yes"]);
         assert!(super::row("scx", None, "1", "No").contains("None   "));
+    }
+
+    #[test]
+    fn why_omi_did_not_start_is_said_as_by_the_original() {
+        assert_eq!(why_not_started(3, false), "missng omi server conf file");
+        assert_eq!(why_not_started(3, true), "missing omi server conf file");
+        assert_eq!(why_not_started(1, true), "Failure upgrading OMI");
     }
 
     #[test]

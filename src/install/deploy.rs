@@ -1,6 +1,7 @@
 //! `--install` and `--upgrade`: the package through the host's own package manager, then
 //! onboarding (bundle.md 2.9, 2.10, 2.12).
 
+use super::begun::Begun;
 use super::companions::{self, Delivery};
 use super::health::{HealthCheck, Verdict};
 use super::means::Means;
@@ -32,7 +33,8 @@ use zeroize::Zeroizing;
 pub struct Order {
     /// How the package gets here.
     pub means: Means,
-    /// `--install`: refuses when omi or scx is there (exit code 23).
+    /// `--install`: refuses when omi or scx is there (exit code 23), unless a run of ours that was
+    /// cut short brought it.
     pub fresh: bool,
     /// `--force`
     pub force: bool,
@@ -262,10 +264,11 @@ fn prepare(
         });
     };
     let ask = |name| manager.installed_version(name);
+    let begun = Begun::of(&host.layout);
     if order.fresh {
-        let there = ["omi", "scx"].map(ask);
-        for version in there {
-            if version.map_err(DeployError::Package)?.is_some() {
+        for name in ["omi", "scx"] {
+            let there = ask(name).map_err(DeployError::Package)?;
+            if there.is_some() && !begun.brought(name) {
                 return Err(DeployError::AlreadyInstalled);
             }
         }
@@ -283,6 +286,9 @@ fn prepare(
         no_digest: order.no_digest,
     };
     let keep = Keep::of(&host.layout);
+    if let Some(since) = begun.since() {
+        keep.go_on(since);
+    }
     let (first, after) =
         companions::plans(&delivery, manager, &keep).map_err(DeployError::Package)?;
     plan.append(first);
@@ -424,6 +430,9 @@ impl Step for InstallPackage {
     }
 }
 
+/// How [`FinishConfiguration`] describes itself.
+const FINISH: &str = "configure the package, where that was cut short or has failed";
+
 /// Configures a package that a killed rpm left for later, or of which it took the failure for a
 /// success: it does not come back to that itself.
 struct FinishConfiguration {
@@ -432,7 +441,7 @@ struct FinishConfiguration {
 
 impl Step for FinishConfiguration {
     fn describe(&self) -> String {
-        "configure the package, where that was cut short or has failed".into()
+        FINISH.into()
     }
 
     fn satisfied(&self) -> Result<bool> {
@@ -459,16 +468,18 @@ pub fn preview(
     let mut lines = package_plan(host, bundle, scratch, order)?
         .preview()
         .map_err(DeployError::Internal)?;
+    let own = format!(" package {PACKAGE} ");
+    let configures = lines
+        .iter()
+        .any(|(what, due)| *due && (what.contains(&own) || what == FINISH));
     let takeover = migrate::outline(&host.layout);
     lines.extend(takeover.into_iter().map(|line| (line, true)));
-    lines.extend(
-        product::configure_plan(host)
-            .preview()
-            .map_err(DeployError::Internal)?,
-    );
-    if !host.image {
-        lines.extend(kits::outline(host, bundle, order.kits));
-    }
+    let configuration = product::configure_plan(host)
+        .preview()
+        .map_err(DeployError::Internal)?;
+    // The package's own part: a run that leaves the package alone does none of it.
+    let configuration = configuration.into_iter();
+    lines.extend(configuration.map(|(what, due)| (what, due && configures)));
     if let Some(request) = &order.onboarding {
         let running = onboarding::is_running_as_asked(host, request);
         let outline = onboarding::outline(host, request)

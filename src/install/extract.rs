@@ -18,19 +18,36 @@ const REAL: &str = "100";
 /// Names by which the same packages are asked for.
 const LINKS: [&str; 2] = ["110", "300"];
 
-/// Writes the packages and kits below `cwd`. The folder must not exist yet: another user could
-/// have made it.
-pub fn extract(bundle: &Bundle, cwd: &Path, pid: u32) -> Result<PathBuf> {
-    let name = &format!("omsbundle.{pid}");
-    let top = cwd.join(name);
-    make(&top)?;
-    let written =
-        fill(bundle, cwd, name).with_context(|| format!("cannot fill `{}`", top.display()));
-    if let Err(error) = written {
-        let _ = std::fs::remove_dir_all(&top);
-        return Err(error);
+/// The folder that the packages come to lie in.
+pub struct Target {
+    cwd: PathBuf,
+    name: String,
+}
+
+impl Target {
+    /// Makes it in the current folder. It must not exist yet: another user could have made it.
+    pub fn make(pid: u32) -> Result<Target> {
+        let cwd = std::env::current_dir().context("the current folder cannot be read")?;
+        Target::make_in(&cwd, pid)
     }
-    Ok(top)
+
+    fn make_in(cwd: &Path, pid: u32) -> Result<Target> {
+        let (cwd, name) = (cwd.to_owned(), format!("omsbundle.{pid}"));
+        make(&cwd.join(&name))?;
+        Ok(Target { cwd, name })
+    }
+
+    /// Writes the packages and kits; on failure the folder goes again.
+    pub fn fill(self, bundle: &Bundle) -> Result<PathBuf> {
+        let top = self.cwd.join(&self.name);
+        let written = fill(bundle, &self.cwd, &self.name)
+            .with_context(|| format!("cannot fill `{}`", top.display()));
+        if let Err(error) = written {
+            let _ = std::fs::remove_dir_all(&top);
+            return Err(error);
+        }
+        Ok(top)
+    }
 }
 
 fn make(folder: &Path) -> Result<()> {

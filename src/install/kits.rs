@@ -2,8 +2,9 @@
 //! (bundle.md 2.10a). They are other people's programs: their failure is told and has an exit
 //! code, and takes nothing of ours back.
 
+use super::means::Means;
 use crate::base::command::{self, Command};
-use crate::base::files;
+use crate::base::files::{self, Look};
 use crate::bundle::kit::{Condition, Group, KitRule};
 use crate::bundle::{Bundle, Entry};
 use crate::host::Host;
@@ -71,16 +72,19 @@ pub fn applies(host: &Host, rule: &KitRule) -> Result<bool> {
             // Through links: /var/run is one.
             Condition::Socket(path) => std::fs::metadata(host.layout.path(path))
                 .is_ok_and(|meta| meta.file_type().is_socket()),
-            Condition::Service(name) if name.ends_with(".service") => {
-                services::is_active(host, name)?
-            }
-            Condition::Service(name) => services::is_active(host, &format!("{name}.service"))?,
+            Condition::Service(name) => services::runs(host, name)?,
         };
         if !holds {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Are they for a host to which the packages came so? They are other people's programs that install
+/// packages, and may start what they install.
+pub fn fit(host: &Host, means: Means) -> bool {
+    !host.image && means.manager().is_some()
 }
 
 /// What [`run_all`] would do, a line each.
@@ -167,9 +171,8 @@ fn run(
     how: How,
     report: &mut dyn Report,
 ) -> Result<i32> {
-    laid_out(bundle, entry, scratch, |file| {
-        let outcome = Command::new("sh")
-            .arg(file)
+    laid_out(bundle, entry, scratch, |kit| {
+        let outcome = kit
             .args(how.words(rule.group))
             .timeout(PATIENCE)
             .apart()
@@ -184,9 +187,8 @@ pub fn version_rows(bundle: &Bundle, scratch: &Path) -> Vec<String> {
     of(bundle)
         .filter(|(_, rule)| rule.group == Group::OssKits)
         .filter_map(|(entry, _)| {
-            let asked = laid_out(bundle, entry, scratch, |file| {
-                let kit = Command::new("sh").arg(file).arg("--version-check");
-                Ok(kit.timeout(ASKING).run()?)
+            let asked = laid_out(bundle, entry, scratch, |kit| {
+                Ok(kit.arg("--version-check").timeout(ASKING).run()?)
             });
             let outcome = asked.ok().filter(|outcome| outcome.ok())?;
             let said = outcome.last_line();
@@ -195,18 +197,53 @@ pub fn version_rows(bundle: &Bundle, scratch: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Gives `work` the kit as a file in the private folder, for as long as it takes.
+/// Gives `work` the kit, about to be run, for as long as it takes.
 fn laid_out<T>(
     bundle: &Bundle,
     entry: &Entry,
     scratch: &Path,
-    work: impl FnOnce(&Path) -> Result<T>,
+    work: impl FnOnce(Command) -> Result<T>,
 ) -> Result<T> {
-    let file = scratch.join(&entry.name);
-    bundle.extract(entry, &file, 0o700)?;
-    let done = work(&file);
-    files::remove(&file)?;
+    in_a_folder_of_its_own(scratch, |folder| {
+        let file = folder.join(&entry.name);
+        bundle.extract(entry, &file, 0o700)?;
+        let place = folder.join(PLACE);
+        files::make_dir(&place, Look::mode(0o700))?;
+        work(command(&file, &place))
+    })
+}
+
+/// Where a kit begins: it extracts into that folder, and deletes packages there afterwards
+/// (bundle.md 1.9).
+const PLACE: &str = "place";
+
+fn in_a_folder_of_its_own<T>(scratch: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let folder = scratch.join("kit");
+    files::remove_tree(&folder)?;
+    files::make_dir(&folder, Look::mode(0o700))?;
+    let done = work(&folder);
+    files::remove_tree(&folder)?;
     done
+}
+
+/// What a kit sees of our environment beside PATH: its home, and the way to the network.
+const PASSED_ON: [&str; 8] = [
+    "HOME",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "TMPDIR",
+];
+
+fn command(file: &Path, place: &Path) -> Command {
+    let kit = Command::new("sh").arg(file).dir(place);
+    PASSED_ON
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+        .fold(kit, |kit, (name, value)| kit.env(name, value))
 }
 
 #[cfg(test)]
@@ -235,6 +272,35 @@ mod tests {
         assert!(!yes(&["command:no-such-program-here"]));
         assert!(!yes(&["socket:/there"]), "a file is no socket");
         assert!(!yes(&["service:cron"]), "nothing runs below a prefix");
+    }
+
+    #[test]
+    fn a_kit_works_in_a_private_folder_that_goes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = "pwd; touch here.deb; ls; rm *.deb; echo home=$HOME cargo=$CARGO";
+        let mut place = std::path::PathBuf::new();
+        let said = in_a_folder_of_its_own(dir.path(), |folder| {
+            place = folder.join(PLACE);
+            std::fs::create_dir(&place)?;
+            std::fs::write(folder.join("kit.sh"), script)?;
+            Ok(command(&folder.join("kit.sh"), &place).run()?)
+        });
+        let said = said.unwrap().output;
+        let home = std::env::var("HOME").unwrap_or_default();
+        let want = format!("{}\nhere.deb\nhome={home} cargo=\n", place.display());
+        assert_eq!(said, want);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn kits_need_a_package_manager_and_a_running_host() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut host = Host::detect(Layout::new(dir.path()));
+        host.image = false;
+        let dpkg = Means::Manager(crate::host::packages::PackageManager::Dpkg);
+        assert!(fit(&host, dpkg) && !fit(&host, Means::Portable));
+        host.image = true;
+        assert!(!fit(&host, dpkg));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Floor 4: install, upgrade, remove, purge: what the package's maintainer scripts do to a host,
 //! and what the bundle adds around the package manager.
 
+mod begun;
 mod coexistence;
 pub mod companions;
 pub mod departure;

@@ -1,5 +1,5 @@
 //! What would go wrong, looked for before the first change of `--install` and `--upgrade`: all of
-//! it in one list. A run whose packages are in place already is not asked.
+//! it in one list. Of a run whose packages are in place already, what an onboarding needs.
 
 use super::companions::{self, ORDER};
 use super::deploy;
@@ -78,6 +78,8 @@ pub struct Plans<'a> {
     pub bundle: &'a Bundle,
     /// The runner's private folder.
     pub scratch: &'a Path,
+    /// Is any package to be put in place?
+    pub packages: bool,
     /// Is a workspace to be onboarded?
     pub onboards: bool,
     /// `--force`
@@ -90,7 +92,7 @@ pub struct Plans<'a> {
 pub fn look(plans: &Plans<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     // Laid down by our own code, a package for another processor is none at all: that has its code.
-    if let Some(manager) = plans.means.manager() {
+    if let Some(manager) = plans.means.manager().filter(|_| plans.packages) {
         found.extend(architecture(plans, manager));
         found.extend(database(manager));
     }
@@ -151,6 +153,9 @@ fn pending<'b>(plans: &Plans<'b>) -> Vec<&'b Entry> {
 }
 
 fn space(plans: &Plans<'_>) -> Vec<Finding> {
+    if !plans.packages {
+        return wanting(&settings(&plans.host.layout), &measure);
+    }
     let pending = pending(plans);
     let files: u64 = pending.iter().map(|e| e.installed.unwrap_or(e.size)).sum();
     let packages: Vec<u64> = pending.iter().map(|e| e.size).collect();
@@ -163,6 +168,14 @@ fn space(plans: &Plans<'_>) -> Vec<Finding> {
     wanting(&wants, &measure)
 }
 
+/// What a workspace needs.
+fn settings(layout: &Layout) -> [(PathBuf, u64); 2] {
+    [
+        (layout.path("/etc"), SETTINGS),
+        (layout.path("/var"), QUEUES),
+    ]
+}
+
 /// What goes where, in bytes.
 fn wants(
     layout: &Layout,
@@ -172,11 +185,8 @@ fn wants(
     database: Option<&str>,
     measure: &dyn Fn(&Path) -> Option<Disk>,
 ) -> Vec<(PathBuf, u64)> {
-    let mut wants = vec![
-        (layout.path("/opt"), files),
-        (layout.path("/etc"), SETTINGS),
-        (layout.path("/var"), QUEUES),
-    ];
+    let mut wants = vec![(layout.path("/opt"), files)];
+    wants.extend(settings(layout));
     wants.extend(database.map(|path| (layout.path(path), DATABASE)));
     // Our own code leaves out what would go below a /usr that cannot be written.
     let usr = layout.path("/usr");
@@ -315,12 +325,20 @@ fn is_ours(program: &Path, layout: &Layout) -> bool {
     program.starts_with(layout.opt())
 }
 
-/// A certificate's beginning lies in the future of a clock that is behind.
+/// How long after it was made a bundle is likely to be used.
+const YEARS: u32 = 10;
+
+/// A certificate's beginning lies in the future of a clock that is behind, its end in the past of one
+/// that is ahead.
 fn clock(built: &str, today: &str) -> Option<Finding> {
-    let is_date = |d: &str| d.len() == 8 && d.bytes().all(|b| b.is_ascii_digit());
-    (is_date(built) && is_date(today) && today < built).then(|| {
+    let date = |d: &str| match d.len() == 8 && d.bytes().all(|b| b.is_ascii_digit()) {
+        true => d.parse::<u32>().ok(),
+        false => None,
+    };
+    let (built, today) = (date(built).filter(|d| *d > 0)?, date(today)?);
+    (today < built || today > built + YEARS * 10_000).then(|| {
         let text = format!(
-            "this host's clock says {today}, this bundle was made on {built}: set the clock, or the service's certificate will not be accepted"
+            "this host's clock says {today}, this bundle was made on {built}: set the clock if it is wrong, or the service's certificate will not be accepted"
         );
         Finding::new(Weight::Warning, text)
     })
@@ -444,7 +462,9 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_behind_the_build_is_told() {
+    fn a_clock_far_from_the_build_is_told() {
+        assert!(clock("20310809", "20410809").is_none());
+        assert!(clock("20310809", "20410810").is_some());
         assert!(clock("20310809", "19700101").is_some());
         assert!(
             clock("20310809", "20300101")

@@ -345,8 +345,21 @@ fn forget(records: &Path) -> Result<()> {
         for name in ["accounts", "unfinished", "unconfigured"] {
             files::remove(&records.join(name))?;
         }
-        return files::remove_tree(&records.join("log")).map(|_| ());
+        return Ok(());
     }
+    clear(records)
+}
+
+/// What a purge leaves until its own run is over. Where an account of ours had to stay, so does
+/// all that is known of it.
+pub(super) fn forget_runs(layout: &Layout) -> Result<()> {
+    if made_accounts(layout).exists() {
+        return Ok(());
+    }
+    clear(&layout.records())
+}
+
+fn clear(records: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(records) else {
         return Ok(());
     };

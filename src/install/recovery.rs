@@ -118,7 +118,7 @@ fn is_due(run: &Past) -> bool {
 
 fn take_back(host: &Host, records: &Path, run: &Past, report: &mut dyn Report) -> Ended {
     let backups = Backups::of(records, &run.id);
-    let (mut left, mut has_package) = (Vec::new(), false);
+    let (mut left, mut has_package, mut stays) = (Vec::new(), false, true);
     // What the run itself has taken back may be somebody's by now. An agent is started when all else
     // is done.
     let open = |step: &&history::Begun| {
@@ -129,6 +129,7 @@ fn take_back(host: &Host, records: &Path, run: &Past, report: &mut dyn Report) -
             None => Err(anyhow::anyhow!("this release does not know how")),
             Some(undo) => {
                 has_package |= undo.has_package();
+                stays &= undo == Undo::Nothing;
                 let mut reverter = Reverter {
                     host,
                     backups: &backups,
@@ -155,6 +156,10 @@ fn take_back(host: &Host, records: &Path, run: &Past, report: &mut dyn Report) -
         (true, true) => (
             Ended::NotFinished,
             format!("the package is left to {manager}"),
+        ),
+        (true, false) if stays && !run.steps.is_empty() => (
+            Ended::NotFinished,
+            "what it did stays, do it again for the rest".to_owned(),
         ),
         (true, false) => (Ended::TakenBack, "taken back".to_owned()),
     };

@@ -307,6 +307,38 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_that_was_killed_and_done_again_goes_back_wholly() {
+        let first: &[(&str, &str, Option<&str>)] =
+            &[("omi", "1-1", None), ("omsagent", "1.0.0-1", None)];
+        let (dir, before) = testing::with(&[first]);
+        let layout = crate::host::layout::Layout::new(dir.path());
+        let began = jiff::Timestamp::now().to_string();
+        let killed = Keep::of(&layout);
+        testing::install(&killed, "omi", "2-1", Some("1-1"));
+        let again = Keep::of(&layout);
+        again.go_on(&began);
+        // What a kill left half there has no version: what was before it is known still.
+        testing::install(&again, "omi", "2-1", None);
+        testing::install(&again, "omsagent", "1.0.1-1", Some("1.0.0-1"));
+        let moves = |keep: Keep| {
+            let way = find_in(keep, PackageManager::Dpkg, &|name| {
+                let there = [("omi", "2-1"), ("omsagent", "1.0.1-1")];
+                let there = there.iter().find(|(n, _)| *n == name);
+                Ok(there.map(|(_, version)| (*version).to_owned()))
+            });
+            let moves = way.unwrap().moves.into_iter();
+            let words = moves.map(|m| format!("{} {}", m.name, m.to.unwrap_or_default()));
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(moves(before), ["omsagent 1.0.0-1", "omi 1-1"]);
+        // A run of its own stands alone: its record is older than the one that was cut short.
+        let later = Keep::of(&layout);
+        later.go_on(&jiff::Timestamp::now().to_string());
+        testing::install(&later, "scx", "1-1", None);
+        assert_eq!(later.generations().len(), 3);
+    }
+
+    #[test]
     fn where_there_is_no_way_a_line_says_why() {
         let first: &[&[_]] = &[&[("omsagent", "1.0.0-1", None)]];
         assert!(none(way(&[], &[])).contains("on record"));

@@ -43,6 +43,16 @@ const SHELLS: [&str; 7] = [
 /// The command's link and what it says.
 const LINK: (&str, &str) = ("/usr/bin/omsagent", "/opt/microsoft/omsagent/bin/omsagent");
 
+/// Is there any of them?
+pub(super) fn are_there(layout: &Layout) -> bool {
+    let paths = STRAYS.iter().chain([&DOCUMENTS]);
+    let link = std::fs::read_link(layout.path(LINK.0));
+    link.is_ok_and(|target| target == Path::new(LINK.1))
+        || paths
+            .map(|path| layout.path(path))
+            .any(|path| path.symlink_metadata().is_ok())
+}
+
 /// Removes them all.
 pub(super) fn remove(layout: &Layout) -> Result<()> {
     sweep(layout);

@@ -6,10 +6,11 @@ use super::product;
 use super::release::PACKAGE;
 use super::strays;
 use crate::base::files;
-use crate::host::Host;
 use crate::host::packages::{Known, Leaving, PackageManager};
-use crate::plan::Report;
+use crate::host::{Host, services};
+use crate::plan::{Report, keep};
 use anyhow::{Context, Result};
+use std::path::Path;
 
 /// How much goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,14 @@ pub enum Depth {
 }
 
 impl Depth {
+    /// The name of such a run in the journal.
+    pub(super) fn run(self) -> &'static str {
+        match self {
+            Depth::Remove => "remove packages",
+            Depth::Purge => "purge packages",
+        }
+    }
+
     /// The same of one package.
     pub(super) fn leaving(self) -> Leaving {
         match self {
@@ -28,6 +37,35 @@ impl Depth {
             Depth::Purge => Leaving::Purge,
         }
     }
+}
+
+/// Would [`withdraw`] find anything to take away?
+pub fn is_due(host: &Host, depth: Depth) -> Result<bool> {
+    let layout = &host.layout;
+    let there = |path: &Path| path.symlink_metadata().is_ok();
+    let known = host
+        .packages
+        .map_or(Ok(Known::Nothing), |manager| manager.known(PACKAGE))?;
+    let receipt = portable::Receipt::load(layout)?;
+    let laid_down = receipt.is_some_and(|r| r.version.is_some() || !r.complete);
+    // Workspaces of a removed package are traces, too: what they are known by here is what runs.
+    let made = [
+        layout.onboarding_file(),
+        layout.installinfo(),
+        keep::folder(layout),
+    ];
+    let units = || services::placed_units(layout);
+    let removed = known.has_any(depth.leaving())
+        || laid_down
+        || made.iter().any(|path| there(path))
+        || !product::made(layout)?.is_empty()
+        || units().iter().any(|unit| unit.starts_with("omsagent-"));
+    let places = || {
+        let records = layout.records();
+        let all = [layout.etc(), layout.var(), layout.opt(), records];
+        all.iter().any(|path| there(path)) || strays::are_there(layout)
+    };
+    Ok(removed || (depth == Depth::Purge && places()))
 }
 
 /// Removes or purges omsagent alone. Says what failed and goes on: what is left is told at the end.

@@ -173,6 +173,7 @@ fn apply(runs: &mut Vec<Past>, line: Line) {
         "complete" => close(Ended::Complete, false),
         "taken-back" => close(Ended::TakenBack, false),
         "left-behind" => close(Ended::LeftBehind, true),
+        "not-finished" => close(Ended::NotFinished, false),
         "recovered" => close(line.outcome.unwrap_or(Ended::NotFinished), false),
         _ => {}
     }

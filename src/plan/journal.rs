@@ -54,6 +54,8 @@ pub enum End {
     TakenBack,
     /// Some step could not be taken back: the next run tries once more.
     LeftBehind,
+    /// It did not come to its end, and what it did stays.
+    NotFinished,
 }
 
 /// One line, written and read.
@@ -120,6 +122,9 @@ pub struct Journal {
     process: Process,
     file: Option<File>,
     made_dir: bool,
+    /// Is every line of it?
+    #[cfg(test)]
+    is_on_disk: bool,
 }
 
 impl Journal {
@@ -137,6 +142,8 @@ impl Journal {
             process,
             file: None,
             made_dir: false,
+            #[cfg(test)]
+            is_on_disk: true,
         }
     }
 
@@ -170,12 +177,12 @@ impl Journal {
         self.write(&line, Sync::Now)
     }
 
-    /// A step was applied, failed, or was taken back. The next line of weight brings it to the disk.
+    /// A step was applied, failed, or was taken back; afterwards that is on the disk.
     pub fn end(&mut self, n: usize, state: State) -> Result<()> {
         let mut line = Line::of(&self.run, "end");
         line.step = Some(n);
         line.state = serde_json::to_value(state)?.as_str().map(str::to_owned);
-        self.write(&line, Sync::Later)
+        self.write(&line, Sync::Now)
     }
 
     /// The run is over. A journal that never had a line stays unwritten; one that was begun by a
@@ -188,6 +195,7 @@ impl Journal {
                 End::Complete => "complete",
                 End::TakenBack => "taken-back",
                 End::LeftBehind => "left-behind",
+                End::NotFinished => "not-finished",
             };
             let mut line = Line::of(&self.run, event);
             line.ms = Some(spent::so_far());
@@ -207,6 +215,10 @@ impl Journal {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
+        #[cfg(test)]
+        {
+            self.is_on_disk = sync == Sync::Now;
+        }
         put(file, line, sync)
             .with_context(|| format!("cannot write the journal in `{}`", self.records.display()))
     }
@@ -299,6 +311,16 @@ mod tests {
             version: "1".into(),
             cut_short: CutShort::TakeBack,
         }
+    }
+
+    #[test]
+    fn before_and_after_a_step_all_is_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::at(dir.path(), about());
+        journal.begin(0, "one", &Undo::Nothing).unwrap();
+        assert!(journal.is_on_disk);
+        journal.end(0, State::Done).unwrap();
+        assert!(journal.is_on_disk);
     }
 
     #[test]

@@ -125,6 +125,20 @@ impl Keep {
         }
     }
 
+    /// This run goes on with one that began at `since` (RFC 3339) and was cut short: its record
+    /// becomes this one's, so that the way back leads to before both.
+    pub fn go_on(&self, since: &str) {
+        let time = |text: &str| text.parse::<jiff::Timestamp>().ok();
+        let newest = self.generations().into_iter().next();
+        if let Some((number, generation)) = newest
+            && generation.after == After::Install
+            && let (Some(made), Some(since)) = (time(&generation.time), time(since))
+            && made >= since
+        {
+            self.run.set(Some(number));
+        }
+    }
+
     /// Takes a package out of the bundle: into the folder, with a record, before anything is
     /// installed; where that cannot be, into `scratch`, and a line says what that means.
     pub fn deliver(
@@ -218,7 +232,21 @@ impl Keep {
                 }
             }
         }
-        let (number, mut generation) = self.own();
+        let (mut number, mut generation) = self.own();
+        let there = generation.packages.iter().find(|k| k.name == kept.name);
+        let kept = match there {
+            Some(there) if same(&there.version, version) => Kept {
+                before: there.before.clone(),
+                ..kept
+            },
+            // Another bundle goes on: a failure of its own leads back to what this one left.
+            Some(_) => {
+                self.run.set(None);
+                (number, generation) = self.own();
+                kept
+            }
+            None => kept,
+        };
         generation.packages.retain(|k| k.name != kept.name);
         generation.packages.push(kept);
         self.write(number, &generation)

@@ -1,6 +1,7 @@
 //! The answers file of `--answers`: the bundle's options as keys, for all hosts and for some
 //! (docs/answers.md). Parsing only; nothing is read or looked up here.
 
+use crate::base::ids::WorkspaceId;
 use crate::base::secret::shown_word;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,8 +18,10 @@ pub enum Kind {
     Path,
     /// `true` or `false`.
     Flag,
-    /// A whole number from 0 on.
-    Number,
+    /// A whole number from 0 to this one.
+    Number(u64),
+    /// The id of a workspace.
+    Id,
     /// One of these words.
     Word(&'static [&'static str]),
     /// The name of an environment variable, which holds the value.
@@ -40,7 +43,7 @@ const MODES: &[&str] = &[
 /// Every key there is, in the order of docs/answers.md.
 pub const KEYS: &[Key] = &[
     ("mode", "", Kind::Word(MODES)),
-    ("id", "--id", Kind::Text),
+    ("id", "--id", Kind::Id),
     ("shared_key_file", "--shared-key-file", Kind::Path),
     ("shared_key_env", "", Kind::Variable),
     ("domain", "--domain", Kind::Text),
@@ -51,7 +54,7 @@ pub const KEYS: &[Key] = &[
     ("ca_file", "--ca-file", Kind::Path),
     ("force", "--force", Kind::Flag),
     ("dry_run", "--dry-run", Kind::Flag),
-    ("lock_timeout", "--lock-timeout", Kind::Number),
+    ("lock_timeout", "--lock-timeout", Kind::Number(86_400)),
     ("portable", "--portable", Kind::Flag),
     ("root", "--root", Kind::Path),
     ("no_digest", "--noDigest", Kind::Flag),
@@ -89,7 +92,7 @@ pub const HOSTS: usize = 10_000;
 /// A value that fits its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Of [`Kind::Text`], `Path`, `Word`, `Variable` and, in digits, `Number`.
+    /// Of [`Kind::Text`], `Id`, `Path`, `Word`, `Variable` and, in digits, `Number`.
     Text(String),
     /// Of [`Kind::Flag`].
     Flag(bool),
@@ -314,15 +317,20 @@ fn valued(kind: Kind, value: &DeValue<'_>) -> Result<Value, String> {
     let text = value
         .as_str()
         .filter(|t| !t.is_empty() && !t.contains('\0'));
-    let number = || value.as_integer()?.as_str().parse::<u32>().ok();
+    let number = || value.as_integer()?.as_str().parse::<u64>().ok();
     match kind {
         Kind::Flag => match value.as_bool() {
             Some(flag) => Ok(Value::Flag(flag)),
             None => Err("true or false".into()),
         },
-        Kind::Number => number()
+        Kind::Number(most) => number()
+            .filter(|n| *n <= most)
             .map(|n| Value::Text(n.to_string()))
-            .ok_or_else(|| "a whole number from 0 on".into()),
+            .ok_or_else(|| format!("a whole number from 0 to {most}")),
+        Kind::Id => text
+            .filter(|t| t.parse::<WorkspaceId>().is_ok())
+            .map(|t| Value::Text(t.into()))
+            .ok_or_else(|| "the id of a workspace (a GUID) in quotes".into()),
         Kind::Word(words) => match text.filter(|t| words.contains(t)) {
             Some(word) => Ok(Value::Text(word.into())),
             None => {
@@ -448,7 +456,7 @@ mod tests {
             "line 1, column 8: `mode` must be one of ",
             "line 2, column 1: unknown key `domian`; did you mean `domain`?",
             "line 3, column 9: `force` must be true or false",
-            "line 6, column 6: `id` must be a text",
+            "line 6, column 6: `id` must be the id",
             "line 8, column 3: unknown key `jsn`; did you mean `json`?",
             "line 9, column 1: a [[host]] block needs match",
         ];

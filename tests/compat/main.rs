@@ -497,6 +497,24 @@ fn extract_has_the_folders_that_scripts_look_into() {
 }
 
 #[test]
+fn extract_where_no_folder_can_be_made_is_1_without_the_status_line() {
+    if manager().is_none() {
+        return;
+    }
+    let stage = Stage::new();
+    let wanted = row(
+        Nobody,
+        &["--extract"],
+        1,
+        Err("error\tcannot make folder `/omsbundle."),
+        false,
+    );
+    let done = stage.run(Nobody, "all.sh", std::path::Path::new("/"), wanted.words);
+    assert_eq!(wrong_with(&wanted, &done), "");
+    assert_eq!(text(&done.stdout), "");
+}
+
+#[test]
 fn version_check_has_a_row_for_each_component_in_order() {
     if manager().is_none() {
         return;

@@ -196,6 +196,11 @@ fn the_progress_line_is_where_it_belongs() {
 /// Runs the bundle on a terminal of its own (python's pty), types `typed`, a line for each time
 /// that `cue` is shown, and returns the exit code and all that the terminal showed.
 fn at_a_terminal(trial: &Trial, words: &[&str], typed: &[(&str, &str)]) -> (i32, String) {
+    on_a_terminal(trial, &[&["sh", "b.sh"], words].concat(), typed)
+}
+
+/// The same of any command.
+fn on_a_terminal(trial: &Trial, words: &[&str], typed: &[(&str, &str)]) -> (i32, String) {
     const PLAYER: &str = r#"
 import os, pty, select, sys, time, json
 words, typed = json.loads(sys.argv[1]), json.loads(sys.argv[2])
@@ -219,7 +224,6 @@ while time.time() < deadline:
 sys.stdout.buffer.write(shown)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 "#;
-    let words = [&["sh", "b.sh"], words].concat();
     let (words, typed) = (
         serde_json::json!(words).to_string(),
         serde_json::json!(typed).to_string(),
@@ -230,6 +234,21 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         .output()
         .unwrap();
     (done.status.code().unwrap(), out(&done) + &err(&done))
+}
+
+#[test]
+fn ctrl_c_at_the_hidden_question_gives_the_terminal_back() {
+    if !have("python3") {
+        return;
+    }
+    let trial = Trial::new(&omsagent());
+    let script = "trap : INT; sh b.sh \"$@\"; echo code $?; stty -a";
+    let id = "f8ef8ef0-6a2c-4f5c-8f0e-1f8e2d9c0b11";
+    let bundle = ["--upgrade", "-w", id, "--interactive", "--dry-run"];
+    let words = [&["sh", "-c", script, "sh"][..], &bundle].concat();
+    let (_, shown) = on_a_terminal(&trial, &words, &[("Shared key", "\x03")]);
+    assert!(shown.contains("code 130"), "{shown}");
+    assert!(shown.split_whitespace().any(|w| w == "echo"), "{shown}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 #!/bin/bash
 # tests/sweep/mutate.sh [MUTATIONS [STARTED]]: damages 10000 bundles of each kind and opens them, then really starts
-# STARTED (100) of them, with watched files around. None may run, write outside its folder, or panic.
+# STARTED (100) of them, and each whose index somebody has written on purpose (reseal.py), with watched files around. None may
+# run, write outside its folder, or panic.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/../.."
 mutations=${1:-10000} started=${2:-100}
@@ -45,7 +46,29 @@ for ((i = 0; i < started; i++)); do
 	[ -z "$(ls -A "$work/tmp")" ] || { echo "case $i: left something behind" >&2; exit 1; }
 	[ "$(ls -A "$work/run")" = b.sh ] || { echo "case $i: wrote beside itself" >&2; exit 1; }
 done
+# Every number and hash fits: it is the program that must not believe the index. The program itself is the runner then.
+cp "$program" "$work/program"; strip "$work/program" 2>/dev/null || true
+printf '#!/bin/sh\n' >"$work/empty"
+for format in deb rpm; do "$program" pack $format --manifest bundle/omsagent.toml --binary "$work/empty" --arch x86_64 --time 1 --out "$work" >/dev/null; done
+"$program" pack build --runner x86_64="$work/program" --package "$work"/*.deb "$work"/*.rpm --out "$work/whole.sh" >/dev/null
+start() {
+	code=0
+	(cd "$work/run" && TMPDIR=$work/tmp OMSB_TMPDIR=$work/tmp sh ./b.sh "$@") >"$work/said" 2>&1 || code=$?
+}
+cp "$work/whole.sh" "$work/run/b.sh"; start --extract
+[ "$code" = 0 ] || { cat "$work/said" >&2; echo 'the good bundle is refused' >&2; exit 1; }
+rm -rf "$work/run/omsbundle."*
+resealed=0
+while what=$(python3 tests/sweep/reseal.py "$work/whole.sh" "$work/run/b.sh" $resealed "$work"); do
+	start --extract
+	[ "$code" = 2 ] || { cat "$work/said" >&2; echo "resealed, $what: exit code $code" >&2; exit 1; }
+	! grep -q panicked "$work/said" || { cat "$work/said" >&2; exit 1; }
+	[ -z "$(ls -A "$work/tmp")" ] || { echo "resealed, $what: left something behind" >&2; exit 1; }
+	[ "$(ls -A "$work/run")" = b.sh ] || { echo "resealed, $what: wrote beside itself" >&2; exit 1; }
+	resealed=$((resealed + 1))
+done
+[ "$resealed" -gt 20 ] || { echo "only $resealed indexes were written" >&2; exit 1; }
 after=$(find "$work/canary" -printf '%p %m %s %T@\n'; sha256sum "$work/canary/file")
 [ "$before" = "$after" ] || { echo 'the files around were touched' >&2; exit 1; }
-echo "sweep mutate bundles: $mutations damaged bundles of each kind refused, $started started: 0 ran, 0 wrote, 0 panicked"
+echo "sweep mutate bundles: $mutations damaged bundles of each kind refused, $started and $resealed resealed ones started: 0 ran, 0 wrote, 0 panicked"
 echo 'mutate bundles: 1 passed, 0 failed'

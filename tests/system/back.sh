@@ -35,6 +35,13 @@ everything_is_told_first() {
     exits 17 sh_ $name "unshare -m sh -c 'mount -t tmpfs -o size=1m t /opt; sh /mnt/dist/$BUNDLE_NAME --upgrade --dry-run'"
     inside $name list >"$WORK/now"; same_file "$WORK/before" "$WORK/now"
 }
+# What a killed run had begun to keep is gone before the space is looked at.
+what_a_kill_left_takes_no_space() {
+    exits 0 sh_ $name "exec unshare -m sh -ec 'mkdir -p /opt $KEPT; mount -t tmpfs -o size=64m t /opt; mkdir /opt/p; mount --bind /opt/p $KEPT
+        head -c 60M /dev/zero >$KEPT/0123456789ab-omsagent.$TOOL.unfinished
+        sh /mnt/dist/$BUNDLE_NAME --upgrade; test ! -e $KEPT/0123456789ab-omsagent.$TOOL.unfinished; umount $KEPT; sh /mnt/dist/$BUNDLE_NAME --purge; umount /opt'"
+    inside $name list >"$WORK/now"; same_file "$WORK/before" "$WORK/now"
+}
 port_holder_is_named() {
     sh_ $name "setsid perl -MSocket -e 'socket(S, PF_INET, SOCK_DGRAM, 17); bind(S, sockaddr_in(25224, inet_aton(\"127.0.0.1\"))) or die; sleep 30' >/dev/null 2>&1 </dev/null & echo \$! >/run/holder; sleep 0.5"
     exits 0 bundle $name "${UPGRADE[@]}" --dry-run
@@ -47,6 +54,18 @@ installs() {
     equal "$(sh_ $name "stat -c '%a %U' $KEPT")" '700 root'
     exits 1 sh_ $name 'omsagent rollback'; said 'nothing to go back to.*the first one' "$OUT.err"
     state >"$WORK/s1"
+}
+# The package is there, a workspace is to come: what is in its way is told all the same.
+onboarding_alone_is_looked_at() {
+    exits 0 bundle $name --upgrade
+    sh_ $name "setsid perl -MSocket -e 'socket(S, PF_INET, SOCK_DGRAM, 17); bind(S, sockaddr_in(25224, inet_aton(\"127.0.0.1\"))) or die; sleep 30' >/dev/null 2>&1 </dev/null & echo \$! >/run/holder; sleep 0.5"
+    exits 0 bundle $name --upgrade --dry-run
+    unsaid 'port 25224' "$OUT.err"
+    exits 0 bundle $name "${UPGRADE[@]}" --dry-run
+    said 'warning	port 25224 is in use by process [0-9]+ \(perl\)' "$OUT.err"
+    unsaid 'dpkg has packages' "$OUT.err"
+    sh_ $name 'kill "$(cat /run/holder)"'
+    exits 0 bundle $name --purge
 }
 dying_agent_is_taken_back() {
     exits 17 sh_ $name 'sh /mnt/k/dying.sh --upgrade --json'
@@ -155,7 +174,9 @@ next_bundle "$WORK/k" dying 's/no-supervisor/no-superwisor/g' 's/%CONF% --no-sup
 start $name
 hub_start $name
 case_ 'too little space is told with numbers, and nothing is changed' everything_is_told_first
+case_ 'what a killed run left takes no space' what_a_kill_left_takes_no_space
 case_ 'a port that somebody has is told with its holder' port_holder_is_named
+case_ 'onboarding alone is looked at before it begins' onboarding_alone_is_looked_at
 case_ 'what is installed is kept' installs
 case_ 'an upgrade whose agent dies is taken back by itself' dying_agent_is_taken_back
 case_ 'a check of the agents that was cut short by a kill is made up for' killed_check_is_made_up_for

@@ -11,6 +11,10 @@ answers() {
     said '^OMS agent shell bundle exiting with status code 0$' "$OUT.out"
 }
 stub_answers() { exits 0 sh_ $name 'cd /root; sh ./b.sh --version'; equal "$(cat "$OUT.out")" 'Version: 2.0.0.1'; }
+source_references() {
+    exits 0 sh_ $name 'cd /root; sh ./b.sh --source-references'
+    grep -qxE 'omsagent: [0-9a-f]{40}' <(head -n 1 "$OUT.out")
+}
 argument_whole() {
     exits 2 sh_ $name "cd /root; sh ./b.sh --upgrade 'two  words; \$x'"
     said "Unknown argument: 'two  words; \\\$x'"
@@ -44,6 +48,8 @@ case_ 'a full /tmp' answers 'unshare -m sh -c "mount -t tmpfs -o size=64k t /tmp
 case_ 'umask 077, empty environment' answers 'cd /root; umask 077; env -i sh ./b.sh --version-check'
 case_ 'closed stdin' answers 'cd /root; sh ./b.sh --version-check <&-'
 case_ '--version is one line' stub_answers
+# Sources without git have no commit to name.
+! git -C "$TOP" rev-parse HEAD >/dev/null 2>&1 || case_ '--source-references names the commit' source_references
 case_ '--help is on stderr, exit 0' reports_help
 case_ 'arguments arrive whole' argument_whole
 case_ 'nothing is left in the temporary folders' leaves_no_litter

@@ -2,6 +2,7 @@
 # image ROOT   --root DIR: the bundle installs into the root folder of an image, from within another system, which stays as it
 # is; nothing is started. Two clones of the image boot, onboard themselves, and are two hosts. Last, the image is as before.
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
+. "$SYS/companions.sh"
 name=image$$
 BASE=$ROOT
 ROOTS=${RIG_VAR:-/var/tmp/rig}/roots
@@ -48,7 +49,7 @@ install() {
     # Nothing that makes this host this host.
     equal "$(find "$IMG/etc/opt" "$IMG/var/opt" -name 'oms.*' -o -name omsadmin.conf)" '' 'identity in the image'
 }
-again() { exits 0 in_image --install -w "$WS" -s KEY -d "$DOMAIN" --ca-file /mnt/k/ca.pem --detailed-exitcode --enable-opsmgr; outside_as_before; sh_ $name 'test ! -e /etc/scxagent-enable-port'; rm "$IMG/etc/scxagent-enable-port"; }
+again() { exits 0 in_image --install -w "$WS" -s KEY -d "$DOMAIN" --ca-file /mnt/k/ca.pem --detailed-exitcode; exits 100 in_image --install --detailed-exitcode --enable-opsmgr; outside_as_before; sh_ $name 'test ! -e /etc/scxagent-enable-port'; rm "$IMG/etc/scxagent-enable-port"; }
 version_check() { exits 0 in_image --version-check; said '^omsagent +2\.0\.0\.1'; exits 0 bundle $name --version-check; said '^omsagent +None'; }
 
 # No service yet: the attempt fails, and is not the last one.
@@ -75,6 +76,18 @@ purge_of_a_clone() {
 purge() {
     exits 0 in_image --purge
     accounts_of_image >"$WORK/image.accounts.after"; same_file "$WORK/image.accounts" "$WORK/image.accounts.after"
+    list_image >"$WORK/image.after"; same_file "$WORK/image.before" "$WORK/image.after"
+    outside_as_before
+}
+
+# A bundle with an omi of ours: its service tool is not called where nothing runs.
+omi_in_it() {
+    local b=$WORK/k/b; mkdir -p "$b"; chmod 755 "$b"
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$(own_package)" "$(companion omi 1.8.1-0 "$b")" --out "$b/omi.sh" >/dev/null
+    exits 0 sh_ $name 'cd /root; sh /mnt/k/b/omi.sh --install --root /mnt/img'
+    said '^----- Installing package: omi ' "$OUT.out"
+    test -x "$IMG/opt/omi/bin/service_control"; test ! -e "$IMG/omi-was-called"
+    exits 0 sh_ $name 'cd /root; sh /mnt/k/b/omi.sh --purge --force --root /mnt/img'
     list_image >"$WORK/image.after"; same_file "$WORK/image.before" "$WORK/image.after"
     outside_as_before
 }
@@ -114,4 +127,5 @@ case_ 'they are two hosts' two_hosts
 case_ '--purge of a clone leaves nothing' purge_of_a_clone
 "$RIG/down" --now "${name}a" "${name}b" >/dev/null 2>&1
 case_ '--purge: the image is as before' purge
+case_ 'omi in an image: installed, its service is not called' omi_in_it
 case_ 'an image with neither dpkg nor rpm, where the host has one: laid down in it' without_manager

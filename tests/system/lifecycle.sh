@@ -143,6 +143,7 @@ remove_keeps_the_workspace() {
     sh_ $name 'visudo -cq'
     # The syslog daemon runs on without us.
     syslog_daemon_runs
+    sh_ $name 'grep -q "ended with code 0" "$(ls /var/lib/omsagent/log/bundle-*.log | tail -n 1)"'
 }
 
 install_brings_it_back() {
@@ -150,6 +151,7 @@ install_brings_it_back() {
     guid=$(sh_ $name "grep ^AGENT_GUID= /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf")
     exits 0 bundle $name "${UPGRADE[@]}"
     equal "$(sh_ $name "grep ^AGENT_GUID= /etc/opt/microsoft/omsagent/$WS/conf/omsadmin.conf")" "$guid" 'AGENT_GUID after installing again'
+    sh_ $name 'omsagent history | grep -q " complete .* remove packages$"'
     sh_ $name "logger -t rigtest -p auth.warning '$mark'"
     arrives "$mark" 30
 }

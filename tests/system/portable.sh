@@ -193,6 +193,17 @@ X
     said 'does not have a supported package manager' "$OUT.err"
     as_before
 }
+kits_are_left_out() {
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\necho "$*" >/root/kit-one\n' >"$WORK/none/one-1.0.0-1.universal.x64.sh"
+    "$BINARY" pack build --runner "x86_64=$BINARY" --package "$DIST"/omsagent_*_amd64.deb --kit "one=$WORK/none/one-1.0.0-1.universal.x64.sh" --out "$WORK/k/kit.sh" >/dev/null
+    exits 0 on $name sh /mnt/k/kit.sh --install --dry-run; unsaid 'run kit' "$OUT.out"
+    exits 0 on $name sh /mnt/k/kit.sh --install
+    said '^Kit one needs dpkg or rpm and is left out\.$' "$OUT.out"
+    no sh_ $name 'ls /root/kit-one'
+    exits 0 bundle $name --purge
+    as_before
+}
 dpkg_comes_later() {
     exits 0 bundle $name --install
     sh_ $name 'mv /root/hidden/dpkg* /usr/bin/ && mv /root/hidden/debian_version /etc/ && rmdir /root/hidden'
@@ -239,5 +250,6 @@ case_ 'read-only /usr: nothing below it is needed' read_only_usr
 case_ 'read-only /opt: 17 before the first change' read_only_opt
 case_ 'too little space: 17 before the first change' too_little_space
 case_ 'a bundle without a package for it: 66' no_package_in_the_bundle
+case_ 'kits are left out with a line' kits_are_left_out
 case_ '--purge, and again' purge
 case_ 'a dpkg that comes later: stays portable until removed; --portable beside dpkg' dpkg_comes_later

@@ -103,10 +103,12 @@ make_bundles() {
     local killed; killed=$(stand_in omi 1.8.2-0 Test 'kill -9 $PPID')
     bundle_of killed "$own" "$scx" "$conf" "$killed"; cp "$killed" "$B/killed-omi.$FORMAT"
     bundle_of slow "$own" "$scx" "$conf" "$(stand_in omi 1.8.3-0 Test 'touch /root/pre-begun; sleep 3; touch /root/pre-ended')"
+    bundle_of slow-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.3-0 Test 'touch /root/pre-begun; sleep 3; touch /root/pre-ended')"
+    bundle_of newer-omi "$own" "$scx" "$conf" "$(stand_in omi 1.8.4-0 Test)"
     bundle_of bad-scx "$own" "$omi" "$conf" "$(stand_in scx 1.8.1-0 Test "$pre")"
     bundle_of bad-omsconfig "$own" "$omi" "$scx" "$(stand_in omsconfig 1.3.0-0 Test "$pre")"
     bundle_of bad-omsagent "$(stand_in omsagent 2.0.0-1 Test "$pre")" "$omi" "$scx" "$conf"
-    cp "$(stand_in omi 1.6.0-0 'Microsoft Corporation')" "$B/ms-omi.$FORMAT"
+    cp "$(stand_in omi 1.6.0-0 'Microsoft Corporation')" "$B/ms-omi.$FORMAT"; cp "$omi" "$B/own-omi.$FORMAT"
     cp "$(stand_in lad-mdsd 1.0.0-0 Test)" "$B/lad.$FORMAT"
     cp "$(stand_in azsec-mdsd 1.0.0-0 Test)" "$B/azsec.$FORMAT"
     cp "$(stand_in user-of-it 1.0.0-0 Test)" "$B/user.$FORMAT"
@@ -173,6 +175,10 @@ upgrade_skips() {
     out '----- Updating bundled provider packages -----'
     called one --upgrade
     unsaid '^omi reload$'
+    # Kits are run, and do not count: what they do is not ours to know.
+    b 0 all --upgrade --detailed-exitcode
+    b 0 all --upgrade --detailed-exitcode --dry-run
+    said '^would run kit one with --upgrade$' "$OUT.out"
 }
 rows_say_no() {
     b 0 all --version-check
@@ -205,18 +211,34 @@ bundle_fails_22() {
 }
 remove_all() {
     sh_ $name 'mkdir -p /etc/cron.d /etc/collectd.d; touch /etc/cron.d/OMSConsistencyInvoker /etc/collectd.d/oms.conf /etc/omsagent-onboard.conf'
-    b 0 all --remove
+    b 100 all --remove --dry-run --detailed-exitcode
+    equal "$(sed -nE 's/^would remove package ([a-z]+).*/\1/p' "$OUT.out" | paste -sd' ')" 'omsconfig omsagent scx omi' 'what would go'
+    have 'omi scx omsagent omsconfig '
+    b 100 all --remove --detailed-exitcode
     order Removing 'omsconfig omsagent scx omi'
     have ''
+    # What the run did can be read afterwards, and the same again has nothing to do.
+    sh_ $name 'grep -q "ended with code 100" "$(ls /var/lib/omsagent/log/bundle-*.log | tail -n 1)"; tail -n 1 /var/lib/omsagent/journal.jsonl | grep -q "\"event\":\"complete\""'
+    b 0 all --remove --dry-run --detailed-exitcode
+    unsaid '^would ' "$OUT.out"
+    b 0 all --remove --detailed-exitcode
+    sh_ $name 'touch /etc/cron.d/OMSConsistencyInvoker'
+    b 100 all --remove --dry-run --detailed-exitcode; b 100 all --remove --detailed-exitcode
     no sh_ $name 'ls /etc/cron.d/OMSConsistencyInvoker' ; no sh_ $name 'ls /etc/collectd.d/oms.conf'; no sh_ $name 'ls /etc/omsagent-onboard.conf'
     sh_ $name 'rmdir /etc/collectd.d 2>/dev/null || true'
 }
 purge_folders() {
     b 0 all --upgrade
     sh_ $name 'mkdir -p /etc/opt/microsoft/scx /var/opt/microsoft/omsconfig /var/opt/omi /opt/microsoft/mysql-cimprov && touch /var/opt/omi/x /etc/opt/microsoft/scx/x /var/opt/microsoft/omsconfig/x'
-    b 0 all --purge
+    b 100 all --purge --dry-run --detailed-exitcode
+    said '^would delete the folders of packages that are gone$' "$OUT.out"
+    b 100 all --purge --detailed-exitcode
     out 'Purging all files in cross-platform agent ...'
     have ''
+    b 0 all --purge --dry-run --detailed-exitcode; unsaid '^would ' "$OUT.out"
+    b 0 all --purge --detailed-exitcode
+    sh_ $name 'mkdir -p /etc/opt/omi/conf'
+    b 100 all --purge --dry-run --detailed-exitcode; b 100 all --purge --detailed-exitcode
     no sh_ $name 'ls -d /etc/opt/omi /var/opt/omi /opt/omi /etc/opt/microsoft /var/opt/microsoft /opt/microsoft 2>/dev/null | grep .'
 }
 fails_with() { # CODE BUNDLE LINE
@@ -232,6 +254,14 @@ omi_service() { # STATUS CODE REASON
     have ''
     sh_ $name 'rm /root/omi-status'
 }
+omi_upgrade() {
+    b 0 all --upgrade
+    sh_ $name "echo 3 >/root/omi-status"
+    b 52 newer-omi --upgrade
+    out 'OMI server failed to start due to missing omi server conf file and exited with error code 3'
+    sh_ $name 'rm /root/omi-status'
+    clean
+}
 # Killed in the middle: what is half there goes, and can be taken away where it does not go.
 tool_is_killed() {
     b 19 killed --install
@@ -239,6 +269,21 @@ tool_is_killed() {
     unsaid 'not taken back'
     no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'
     is_rpm || { sh_ $name 'dpkg -i /mnt/k/b/killed-omi.deb >/dev/null 2>&1; dpkg -s omi | grep -E "^Status: .*reinstreq"'; b 0 all --remove; no sh_ $name 'dpkg -s omi 2>/dev/null | grep -E "^Status: .*(half|reinst)"'; }
+}
+# Killed between two packages: the same command goes on from what it brought itself, and refuses what it did not.
+killed_in_between() {
+    # shellcheck disable=SC2016
+    exits 137 sh_ $name 'cd /root; sh /mnt/k/b/slow-scx.sh --install & p=$!; for i in $(seq 200); do [ -e /root/pre-begun ] && break; sleep 0.1; done; kill -KILL $p; wait $p'
+    equal "$(installed | grep -oE "^omi ")" 'omi ' 'what was there when it was killed'
+    b 0 slow-scx --install
+    have 'omi scx omsagent omsconfig '
+    sh_ $name 'rm -rf /root/pre-* /run/omsb.*'    # of the one that was killed: kept for a day
+    b 23 slow-scx --install
+    clean
+    by_hand own-omi
+    b 23 all --install
+    have 'omi '
+    clean
 }
 # signalled SIGNAL WHO FILE CODE BUNDLE WORDS...: that signal to `it` alone or to its `group`, once FILE is there; ends with CODE.
 signalled() {
@@ -312,7 +357,9 @@ microsoft_stays() {
     said "^Package omi 1.6.0-0 is Microsoft's and is left alone" "$OUT.out"
     order Upgrading ''; order Installing 'scx omsagent omsconfig'
     b 0 all --version-check
-    said '^omi +1\.6\.0\.0 ' "$OUT.out"
+    said '^omi +1\.6\.0\.0 +1\.8\.1\.0 +No' "$OUT.out"
+    b 0 all --version-check --force
+    said '^omi +1\.6\.0\.0 +1\.8\.1\.0 +Yes' "$OUT.out"
     b 23 all --install
     b 0 all --upgrade --force
     order Upgrading 'omi scx omsagent omsconfig'
@@ -320,8 +367,21 @@ microsoft_stays() {
     said '^omi +1\.8\.1\.0 +1\.8\.1\.0 +No' "$OUT.out"
     clean
 }
+# Also one that dpkg has not configured: a failed script of its own must not hand it to us.
+half_of_microsofts() {
+    sh_ $name 'dpkg --unpack /mnt/k/b/ms-omi.deb'
+    b 0 all --version-check
+    said '^omi +None +1\.8\.1\.0 +No' "$OUT.out"
+    b 0 all --upgrade
+    said "^Package omi, not wholly installed, is Microsoft's and is left alone" "$OUT.out"
+    order Installing 'scx omsagent omsconfig'
+    equal "$(sh_ $name "dpkg-query -W -f '\${Version}' omi")" 1.6.0-0 'version of omi'
+    clean
+}
 lad() {
     b 0 all --upgrade; by_hand lad
+    b 0 all --remove --dry-run
+    unsaid 'would remove package (omsagent|omi|scx)' "$OUT.out"
     b 0 all --remove
     out '--- LAD detected; not removing OMS package ---'
     out '--- MDSD detected; not removing SCX or OMI packages ---'
@@ -373,10 +433,15 @@ opsmgr() {
     b 0 all --enable-opsmgr --extract-script /root/script --version-check
     sh_ $name 'rm /etc/scxagent-enable-port /root/script'
     b 0 all --upgrade --dry-run --enable-opsmgr
+    said 'would make /etc/scxagent-enable-port' "$OUT.out"
     b 2 all --enable-opsmgr --bogus --dry-run
     no sh_ $name 'ls /etc/scxagent-enable-port'
-    b 0 all --upgrade --enable-opsmgr
+    b 0 all --upgrade
+    b 100 all --upgrade --enable-opsmgr --dry-run --detailed-exitcode
+    b 100 all --upgrade --enable-opsmgr --detailed-exitcode
     sh_ $name 'test -f /etc/scxagent-enable-port'
+    b 0 all --upgrade --enable-opsmgr --dry-run --detailed-exitcode
+    b 0 all --upgrade --enable-opsmgr --detailed-exitcode
     clean
 }
 onboarding_file() {
@@ -386,7 +451,9 @@ onboarding_file() {
     sh_ $name 'test -s /etc/omsagent-onboard.conf'
     # Up to date, and onboarded all the same; deleted when that succeeded.
     sh_ $name "sed -i 's/^WORKSPACE_ID=.*/WORKSPACE_ID=$WS/' /etc/omsagent-onboard.conf"
-    b 0 all --upgrade
+    b 100 all --upgrade --dry-run --detailed-exitcode
+    said '^would onboard as /etc/omsagent-onboard.conf says' "$OUT.out"
+    b 100 all --upgrade --detailed-exitcode
     out 'Reading onboarding params from: /etc/omsagent-onboard.conf'
     no sh_ $name 'test -e /etc/omsagent-onboard.conf'
     exits 0 admin $name -l; said "^Primary Workspace: $WS    Status: Onboarded"
@@ -398,6 +465,16 @@ lad_unboards() {
     exits 0 admin $name -l; said '^No Workspace$'
     b 0 all --purge
     if is_rpm; then sh_ $name 'rpm -e lad-mdsd'; else sh_ $name 'dpkg -P lad-mdsd'; fi
+}
+# The packages are there, the onboarding is not: the same command with the right words is no second installation.
+install_again_to_onboard() {
+    b 7 all --install -w "$NOWS" --shared-key-file /mnt/k/key -d "$DOMAIN" --ca-file /mnt/k/ca.pem
+    err 'NOT onboarded'
+    have 'omi scx omsagent omsconfig '
+    b 0 all --install -w "$WS" --shared-key-file /mnt/k/key -d "$DOMAIN" --ca-file /mnt/k/ca.pem
+    exits 0 admin $name -l; said "^Primary Workspace: $WS    Status: Onboarded"
+    b 23 all --install
+    clean
 }
 nothing_left() { inside $name list >"$WORK/after"; same_file "$WORK/before" "$WORK/after"; }
 
@@ -420,9 +497,11 @@ case_ 'scx cannot be installed: 20' fails_with 20 bad-scx 'scx.* package failed 
 case_ 'omsagent cannot be installed: 17' fails_with 17 bad-omsagent 'omsagent.* package failed to install and exited with error code'
 case_ 'omsconfig cannot be installed: 18' fails_with 18 bad-omsconfig 'omsconfig.* package failed to install and exited with error code'
 case_ 'omi does not start, 2: 52' omi_service 2 52 'system issue with daemon control tool'
-case_ 'omi does not start, 3: 52' omi_service 3 52 'missing omi server conf file'
+case_ 'omi does not start, 3: 52' omi_service 3 52 'missng omi server conf file'
+case_ 'omi does not start after an upgrade, 3: 52' omi_upgrade
 case_ 'omi does not start, 1: 19' omi_service 1 19 'OMI installation failure'
 case_ 'dpkg or rpm is killed: 19, and nothing is half there' tool_is_killed
+case_ '--install killed between two packages: the same again ends it; 23 for what others brought' killed_in_between
 case_ 'Ctrl-C while dpkg or rpm works: that step ends, all is taken back' ctrl_c_in_the_tool
 case_ 'SIGTERM in an upgrade: the versions before are back' term_in_an_upgrade
 case_ 'SIGTERM in a kit: the next ones are not run; 30' term_in_a_kit
@@ -431,6 +510,7 @@ case_ 'Ctrl-C in a removal: the next packages stay' term_in_a_removal INT group
 case_ 'SIGTERM in bin/uninstall' uninstall_hears_it
 is_rpm || case_ 'settings that a removal kept outlive a run that fails' kept_settings_stay
 case_ "Microsoft's omi stays, but for --force" microsoft_stays
+is_rpm || case_ "Microsoft's omi, unpacked only, stays too" half_of_microsofts
 case_ 'lad-mdsd: --remove leaves omsagent, omi, scx; --purge warns' lad
 case_ 'azsec-mdsd: --remove leaves omi and scx' azsec
 case_ 'Operations Manager: omi and scx stay, but for --force' operations_manager
@@ -440,6 +520,7 @@ case_ '--enable-opsmgr at once, even with --version' opsmgr
 hub_start $name
 case_ 'onboarding file: kept on failure, used by an upgrade that has nothing to do, deleted on success' onboarding_file
 case_ 'lad-mdsd: --remove takes the workspace from omsagent' lad_unboards
+case_ '--install whose onboarding failed is given again' install_again_to_onboard
 sh_ $name 'rm -f /root/kit-* /root/status-*'
 case_ 'after all that nothing is left' nothing_left
 echo "table $ROOT: $PASSED of $((PASSED + FAILED))"

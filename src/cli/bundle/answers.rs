@@ -79,7 +79,7 @@ fn answers(
             }
             (_, Kind::Variable) => {
                 answers.words.push(option.into());
-                answers.words.push(out_of(text)?.into());
+                answers.words.push(out_of(text)?.trim().into());
             }
             _ => {
                 answers.words.push(option.into());
@@ -122,11 +122,12 @@ mod tests {
 
     #[test]
     fn keys_become_words() {
-        let file = "mode = \"upgrade\"\nid = \"x\"\nshared_key_file = \"k\"\nca_file = \"/abs\"\nforce = true\ndry_run = false";
-        let want = "--upgrade --id x --shared-key-file DIR/k --ca-file /abs --force";
+        let file = "mode = \"upgrade\"\nid = \"11111111-2222-3333-4444-555555555555\"\nshared_key_file = \"k\"\nca_file = \"/abs\"\nforce = true\ndry_run = false";
+        let id = "--id 11111111-2222-3333-4444-555555555555";
+        let want = format!("--upgrade {id} --shared-key-file DIR/k --ca-file /abs --force");
         assert_eq!(words(file, &[]).unwrap().join(" "), want);
         let typed = words(file, &["--purge", "-s", "k"]).unwrap();
-        assert_eq!(typed.join(" "), "--id x --ca-file /abs --force");
+        assert_eq!(typed.join(" "), format!("{id} --ca-file /abs --force"));
     }
 
     #[test]
@@ -167,13 +168,29 @@ mod tests {
     #[test]
     fn a_variable_must_be_set_when_it_is_needed() {
         let file = "shared_key_env = \"SET\"\nproxy_env = \"SET\"";
-        assert_eq!(
-            words(file, &[]).unwrap(),
-            ["--proxy", "  value\n", "key=value"]
-        );
+        assert_eq!(words(file, &[]).unwrap(), ["--proxy", "value", "key=value"]);
         let unset = "shared_key_env = \"UNSET\"";
         assert!(words(unset, &[]).unwrap_err().contains("$UNSET"));
         assert!(words(unset, &["-s", "k"]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_the_parser_would_refuse_is_refused_with_its_place() {
+        let most = crate::plan::lock::LONGEST;
+        let time = |n: u64| words(&format!("force = true\nlock_timeout = {n}"), &[]);
+        let want = [
+            "--force".to_owned(),
+            "--lock-timeout".into(),
+            most.to_string(),
+        ];
+        assert_eq!(time(most).unwrap(), want);
+        let said = time(most + 1).unwrap_err();
+        assert!(
+            said.contains("line 2, column 16: `lock_timeout` must be"),
+            "{said}"
+        );
+        let said = words("id = \"nonsense\"", &[]).unwrap_err();
+        assert!(said.contains("line 1, column 6: `id` must be"), "{said}");
     }
 
     #[test]

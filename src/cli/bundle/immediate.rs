@@ -2,6 +2,8 @@
 
 use super::args::{Half, Immediate};
 use crate::bundle::{ENV_RUNDIR, STUB_SIZE};
+use crate::cli::report::Console;
+use crate::plan::State;
 use crate::{err, out};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -64,6 +66,12 @@ impl Immediate for OnThisHost<'_> {
     }
 }
 
+/// What [`mark_opsmgr`] would do, and whether there is anything to do.
+pub fn marking_of_opsmgr() -> (String, bool) {
+    let there = Path::new(OPSMGR_MARKER).symlink_metadata().is_ok();
+    (format!("make {OPSMGR_MARKER}"), !there)
+}
+
 /// Makes the marker, unless it is there.
 pub fn mark_opsmgr() -> Result<(), String> {
     let made = OpenOptions::new()
@@ -72,7 +80,10 @@ pub fn mark_opsmgr() -> Result<(), String> {
         .mode(0o644)
         .open(OPSMGR_MARKER);
     match made {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            Console.one_step(&marking_of_opsmgr().0, State::Done);
+            Ok(())
+        }
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(format!(
             "cannot make `{OPSMGR_MARKER}`, which --enable-opsmgr asks for: {e}"

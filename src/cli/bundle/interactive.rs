@@ -5,6 +5,7 @@ use super::json::Planned;
 use super::manner;
 use crate::base::ids::WorkspaceId;
 use crate::base::secret::Secret;
+use crate::cli::signals;
 use nix::sys::termios::{self, LocalFlags, SetArg};
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
@@ -68,6 +69,7 @@ impl NoEcho {
         let stdin = std::io::stdin();
         let before = termios::tcgetattr(&stdin).ok();
         if let Some(before) = &before {
+            signals::terminal_was(Some(before.clone()));
             let mut quiet = before.clone();
             quiet.local_flags.remove(LocalFlags::ECHO);
             let _ = termios::tcsetattr(&stdin, SetArg::TCSANOW, &quiet);
@@ -80,6 +82,7 @@ impl Drop for NoEcho {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
             let _ = termios::tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
+            signals::terminal_was(None);
         }
     }
 }

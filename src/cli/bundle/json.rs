@@ -23,6 +23,10 @@ pub struct Planned {
     pub what: String,
     /// Is there anything to do?
     pub pending: bool,
+    /// Would it change the host? Of a kit, which is somebody else's program, nobody knows: it counts
+    /// neither here nor when it has run.
+    #[serde(skip)]
+    pub counts: bool,
 }
 
 /// A package of the bundle or of ours.
@@ -75,7 +79,7 @@ impl Facts {
 
     /// Was there, or would there have been, anything to do?
     pub fn pending(&self) -> bool {
-        self.plan.iter().any(|step| step.pending)
+        self.plan.iter().any(|step| step.pending && step.counts)
     }
 }
 
@@ -155,4 +159,23 @@ pub fn object(
     serde_json::to_string(&object).unwrap_or_else(|e| {
         format!("{{\"schema\":{SCHEMA},\"exit_code\":{exit_code},\"errors\":[\"{e}\"]}}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kit_alone_is_no_change() {
+        let step = |pending, counts| Planned {
+            what: "x".into(),
+            pending,
+            counts,
+        };
+        let mut facts = Facts::default();
+        facts.plan.extend([step(false, true), step(true, false)]);
+        assert!(!facts.pending());
+        facts.plan.push(step(true, true));
+        assert!(facts.pending());
+    }
 }

@@ -13,6 +13,7 @@ pub mod progress;
 mod removal;
 mod runner;
 mod session;
+mod shown;
 
 use crate::base::ids::NotAGuid;
 use crate::bundle::{Bundle, BundleError, RUNNER_NAME, Trust, signature};
@@ -25,14 +26,14 @@ use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::install::companions::{self, Delivery};
 use crate::install::deploy::{self, DeployError, Order};
-use crate::install::extract;
 use crate::install::first_boot;
 use crate::install::kits;
 use crate::install::means;
 use crate::install::recovery::{self, Purpose};
 use crate::install::release;
-use crate::plan::keep::same;
-use crate::plan::{Report, lock};
+use crate::plan::keep::{Keep, same};
+use crate::plan::lock::{self, HostLock};
+use crate::plan::{Report, State};
 use crate::workspace::OnboardingRequest;
 use crate::workspace::exchange::{self, OnboardError};
 use crate::{err, out};
@@ -198,13 +199,13 @@ fn work(
     session.facts.asked = settled.as_ref().map(|s| s.id.as_str().to_owned());
     let code = match request.mode {
         Mode::Remove | Mode::Purge => removal::take_away(host, &request, runner, session),
-        Mode::Extract | Mode::VersionCheck => {
-            out!("Extracting OMS agent install bundle...");
+        Mode::Extract => return shown::lay_out(&bundle, session),
+        Mode::VersionCheck => {
             let scratch = match scratch(&mut stage.place, runner) {
                 Ok(scratch) => scratch,
                 Err(code) => return End::new(code),
             };
-            look_inside(&stage.host, &bundle, &scratch, request.mode, session)
+            return shown::compare(&stage.host, &bundle, &scratch, request.force);
         }
         Mode::Install | Mode::Upgrade => {
             let (means, line) = match means::choose(host, request.portable) {
@@ -301,36 +302,6 @@ pub fn settle_onboarding(args: OnboardingArgs) -> Result<OnboardingRequest, (u8,
     })
 }
 
-fn look_inside(
-    host: &Host,
-    bundle: &Bundle,
-    scratch: &Path,
-    mode: Mode,
-    session: &mut Session,
-) -> u8 {
-    let done = match mode {
-        Mode::Extract => std::env::current_dir()
-            .map_err(Into::into)
-            .and_then(|cwd| extract::extract(bundle, &cwd, std::process::id()))
-            .map(|folder| session.facts.extracted = Some(folder)),
-        _ => companions::version_rows(host, bundle).map(|rows| {
-            let kits = match host.image {
-                false => kits::version_rows(bundle, scratch),
-                true => Vec::new(),
-            };
-            rows.iter().chain(&kits).for_each(|row| out!("{row}"));
-        }),
-    };
-    match done {
-        Ok(()) => 0,
-        Err(e) => {
-            out!("Failed: could not extract the install bundle.");
-            err!("error\t{e:#}");
-            2
-        }
-    }
-}
-
 fn put_in_place(
     host: &Host,
     bundle: Rc<Bundle>,
@@ -352,31 +323,44 @@ fn put_in_place(
         err!("{line}");
     }
     let dry_run = session.facts.dry_run;
+    // What a killed run left could be in the way of its own cure, and takes up space.
+    let lock = match dry_run {
+        true => None,
+        false => match enter(host) {
+            Ok(lock) => Some(lock),
+            Err(code) => return code,
+        },
+    };
     if let Some(code) = preflight::tell(host, &bundle, scratch, &order) {
         return code;
     }
     if dry_run || session.wants_plan() {
-        match deploy::preview(host, &bundle, scratch, &order) {
-            Ok(lines) => session.plan(lines),
+        let packages = match deploy::preview(host, &bundle, scratch, &order) {
+            Ok(lines) => lines,
             Err(e) => return fail(&e),
+        };
+        let marker = opsmgr.then(immediate::marking_of_opsmgr);
+        let file = by_file(host, &order).map(|what| (what, true));
+        session.plan(marker.into_iter().chain(packages).chain(file));
+        if kits::fit(host, order.means) {
+            session.plan_kits(kits::outline(host, &bundle, order.kits));
         }
     }
     if dry_run {
-        for step in &session.facts.plan {
-            let mark = if step.pending { "would" } else { "     (done)" };
-            out!("{mark} {}", step.what);
-        }
+        session.show_plan();
         return 0;
     }
-    if let Some(code) = session.confirm() {
-        return code;
-    }
-    let _lock = match recovery::enter(host, Purpose::Change, &mut Console) {
-        Ok(lock) => lock,
-        Err(e) => {
-            err!("error\t{e:#}");
-            return 30;
+    let _lock = if session.asks() {
+        drop(lock); // nobody waits for a person's answer
+        if let Some(code) = session.confirm() {
+            return code;
         }
+        match enter(host) {
+            Ok(lock) => Some(lock),
+            Err(code) => return code,
+        }
+    } else {
+        lock
     };
     signals::interrupt_plans();
     if !host.image {
@@ -387,6 +371,8 @@ fn put_in_place(
         return 1;
     }
     let onboards = order.onboarding.is_some();
+    let by_file = by_file(host, &order);
+    let runs_kits = kits::fit(host, order.means);
     if let Ok(plan) = deploy::package_plan(host, &bundle, scratch, &order)
         && plan.preview().is_ok_and(|steps| {
             steps
@@ -416,10 +402,12 @@ fn put_in_place(
     let at_first_boot = order.first_boot.is_some();
     let code = match deploy::deploy(host, bundle.clone(), scratch, order, &mut Console) {
         // The package's own script leaves it to us, so that its failure has an exit code.
-        Ok(_) if !onboards && host.is_live() && host.layout.onboarding_file().exists() => {
+        Ok(_) if by_file.is_some() && host.layout.onboarding_file().exists() => {
             let code = admin::onboard_from_file(host, None, false);
-            if code != 0 {
-                err!("{}", not_onboarded());
+            match by_file {
+                _ if code != 0 => err!("{}", not_onboarded()),
+                Some(what) => Console.one_step(&what, State::Done),
+                None => {}
             }
             code
         }
@@ -444,11 +432,27 @@ fn put_in_place(
         }
     };
     match code {
-        // They are other people's programs, and may start what they install.
-        0 if host.image => 0,
-        0 => kits::run_all(host, &bundle, scratch, how, &mut Console),
+        0 if runs_kits => kits::run_all(host, &bundle, scratch, how, &mut Console),
         code => code,
     }
+}
+
+/// The step that a file asks for which somebody has put there: onboarding, unless the command line
+/// asks for that itself.
+fn by_file(host: &Host, order: &Order) -> Option<String> {
+    let path = host.layout.onboarding_file();
+    let is_used = order.onboarding.is_none() && host.is_live() && path.exists();
+    is_used.then(|| format!("onboard as {} says, and delete it", path.display()))
+}
+
+/// Takes the host's lock and mends what a run that was killed left.
+fn enter(host: &Host) -> Result<HostLock, u8> {
+    let lock = recovery::enter(host, Purpose::Change, &mut Console).map_err(|e| {
+        err!("error\t{e:#}");
+        30
+    })?;
+    Keep::of(&host.layout).trim();
+    Ok(lock)
 }
 
 fn not_onboarded() -> &'static str {

@@ -5,26 +5,33 @@ use crate::err;
 use crate::host::Host;
 use crate::install::deploy::{self, DeployError, Order};
 use crate::install::preflight::{Plans, Weight, look, verdict};
+use crate::workspace::onboarding;
 use std::path::Path;
 use std::rc::Rc;
 
 /// Everything that would go wrong, before the first change. `Some`: the run ends with that code.
 pub(super) fn tell(host: &Host, bundle: &Rc<Bundle>, scratch: &Path, order: &Order) -> Option<u8> {
     let plan = deploy::package_plan(host, bundle, scratch, order);
-    if let Ok(plan) = &plan
-        && plan.preview().is_ok_and(|steps| {
+    let are_there = plan.as_ref().is_ok_and(|plan| {
+        plan.preview().is_ok_and(|steps| {
             steps
                 .iter()
                 .all(|(step, pending)| !pending || !step.contains(" package "))
         })
-    {
-        return None; // the packages are in place: nothing of this is needed
+    });
+    let onboards = match &order.onboarding {
+        Some(request) => !onboarding::is_running_as_asked(host, request),
+        None => super::by_file(host, order).is_some(),
+    };
+    if are_there && !onboards {
+        return None; // all is in place: nothing of this is needed
     }
     let findings = look(&Plans {
         host,
         bundle,
         scratch,
-        onboards: order.onboarding.is_some(),
+        packages: !are_there,
+        onboards,
         force: order.force,
         means: order.means,
     });

@@ -153,7 +153,8 @@ impl Session {
         self.manner.json || self.asks()
     }
 
-    fn asks(&self) -> bool {
+    /// Will a person be asked whether to go on?
+    pub fn asks(&self) -> bool {
         self.manner.interactive && !self.manner.yes
     }
 
@@ -173,8 +174,20 @@ impl Session {
 
     /// Keeps a plan for the object and for the question.
     pub fn plan(&mut self, lines: impl IntoIterator<Item = (String, bool)>) {
-        let planned = |(what, pending)| Planned { what, pending };
-        self.facts.plan = lines.into_iter().map(planned).collect();
+        self.facts.plan = planned(lines, true).collect();
+    }
+
+    /// Shows it, for a dry run.
+    pub fn show_plan(&self) {
+        for step in &self.facts.plan {
+            let mark = if step.pending { "would" } else { "     (done)" };
+            out!("{mark} {}", step.what);
+        }
+    }
+
+    /// The kits that are run after it.
+    pub fn plan_kits(&mut self, lines: impl IntoIterator<Item = (String, bool)>) {
+        self.facts.plan.extend(planned(lines, false));
     }
 
     fn end(self, host: &Host, end: End) -> u8 {
@@ -209,6 +222,17 @@ impl Session {
         }
         code
     }
+}
+
+fn planned(
+    lines: impl IntoIterator<Item = (String, bool)>,
+    counts: bool,
+) -> impl Iterator<Item = Planned> {
+    lines.into_iter().map(move |(what, pending)| Planned {
+        what,
+        pending,
+        counts,
+    })
 }
 
 fn refused(text: &str) -> End {

@@ -15,7 +15,8 @@ pub(crate) fn with(runs: &[&[(&str, &str, Option<&str>)]]) -> (tempfile::TempDir
     (dir, Keep::of(&layout))
 }
 
-fn install(keep: &Keep, name: &str, version: &str, before: Option<&str>) {
+/// A run of the bundle takes a package in.
+pub(crate) fn install(keep: &Keep, name: &str, version: &str, before: Option<&str>) {
     let file = format!("{name}-{version}.deb");
     std::fs::write(keep.folder.join(&file), version).unwrap();
     let sum = digest(&keep.folder.join(&file)).unwrap();
