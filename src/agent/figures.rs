@@ -25,6 +25,8 @@ pub struct Figures {
     started: Timestamp,
     /// One for each syslog source, in their order.
     pub inputs: Vec<Arc<Input>>,
+    /// One for each source of performance counters, in their order.
+    pub counters: Vec<Arc<Input>>,
     /// One for each output, in their order.
     pub outputs: Vec<Arc<Outgoing>>,
     heartbeats_made: AtomicU64,
@@ -181,6 +183,12 @@ impl Figures {
                 ..Input::default()
             })
         };
+        let counters = |c: &crate::agent::config::Counters| {
+            Arc::new(Input {
+                tag: c.tag.clone(),
+                ..Input::default()
+            })
+        };
         let output = |o: &crate::agent::config::Output| {
             Arc::new(Outgoing {
                 name: o.name.clone(),
@@ -191,6 +199,7 @@ impl Figures {
         Figures {
             started: Timestamp::now(),
             inputs: settings.syslog.iter().map(input).collect(),
+            counters: settings.counters.iter().map(counters).collect(),
             outputs: settings.outputs.iter().map(output).collect(),
             heartbeats_made: AtomicU64::new(0),
             service: Arc::default(),
@@ -208,11 +217,13 @@ impl Figures {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let now = Timestamp::now().as_millisecond();
         let mut inputs: Vec<InputFigures> = Vec::new();
-        for input in &self.inputs {
+        let syslog = self.inputs.iter().map(|i| ("syslog", i));
+        let counters = self.counters.iter().map(|i| ("oms_omi", i));
+        for (kind, input) in syslog.chain(counters) {
             let (received, parsed, queued) =
                 (get(&input.received), get(&input.parsed), get(&input.queued));
             inputs.push(InputFigures {
-                kind: "syslog".into(),
+                kind: kind.into(),
                 tag: input.tag.clone(),
                 received,
                 parsed,
@@ -312,12 +323,12 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputFigures {
-    /// `syslog` or `heartbeat`.
+    /// `syslog`, `oms_omi` or `heartbeat`.
     #[serde(rename = "type")]
     pub kind: String,
     /// First parts of its tag.
     pub tag: String,
-    /// Lines that came.
+    /// Lines that came; items that counters gave.
     pub received: u64,
     /// Lines understood.
     pub parsed: u64,

@@ -8,6 +8,7 @@ pub mod azure;
 pub mod beats;
 pub mod catalogue;
 pub mod config;
+pub mod counters;
 pub mod figures;
 pub mod handover;
 pub mod heartbeat;
