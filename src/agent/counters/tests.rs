@@ -3,6 +3,7 @@
 use super::*;
 use crate::agent::queue::Queue;
 use crate::settings::fluent;
+use proptest::prelude::*;
 use sight::tests::Scene;
 
 fn write_host(scene: &Scene) {
@@ -148,4 +149,51 @@ fn what_a_queue_refuses_is_kept() {
     assert!(collector.outlets[0].refused.is_none());
     let seen = &figures.snapshot(&[queue]).inputs[0];
     assert_eq!((seen.received, seen.dropped), (4000, lost));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// Whatever the kernel, or something in its place, says: nothing panics.
+    #[test]
+    fn no_text_stops_a_probe(
+        lines in prop::collection::vec(
+            prop_oneof![
+                any::<String>(),
+                "[a-z0-9]{0,4}( {1,2}(-1|[0-9]{1,20}|[a-z/:()-]{1,4})){0,20}",
+                "(cpu[0-9]?|page|pgpgin|pgpgout|MemTotal:|MemAvailable:|eth0:)( {1,2}[0-9]{1,20}){0,20}",
+                "1 1 [0-9]{1,3}:[0-9]{1,3} / /[a-z\\\\0-7]{0,6} rw - ext4 /dev/[a-z0-9/]{1,6} rw",
+            ],
+            0..8,
+        )
+    ) {
+        let text = lines.join("\n");
+        let scene = Scene::new();
+        scene.folder("/sys/class/block/dm-1/slaves/1");
+        let files = [
+            "stat", "meminfo", "vmstat", "uptime", "net/dev", "diskstats", "1/mountinfo", "1/stat", "1/statm",
+        ];
+        for class in &names::CLASSES {
+            let mut probe = probe(class.object, &scene.layout);
+            for after in [0, 10] {
+                for file in files {
+                    scene.write(&format!("/proc/{file}"), &text);
+                }
+                let found = scene.look_at(&mut *probe, Duration::from_secs(after));
+                for instance in found.into_iter().flatten() {
+                    prop_assert_eq!(instance.values.len(), class.counters.len());
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_expression_stops_the_agent(text in prop_oneof![any::<String>(), "[ab()|*+?{},0-9\\[\\]^$.\\\\-]{0,20}"], name: String) {
+        if let Ok(regex) = regex::Regex::new(&text) {
+            regex.finds(&name);
+            regex.finds("abab");
+        }
+    }
 }
