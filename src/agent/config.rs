@@ -391,10 +391,14 @@ impl Settings {
         }
         let tags = self.syslog.iter().map(|s| (s.tag.clone(), ".x.x"));
         let tags = tags.chain(self.heartbeats.iter().map(|h| (h.tag.clone(), "")));
-        let mut of_counters: Vec<_> = self.counters.iter().map(|c| (c.tag.clone(), "")).collect();
-        of_counters.sort_unstable();
-        of_counters.dedup();
-        let tags = tags.chain(of_counters);
+        // Many sources share one.
+        let first = |n: &usize| {
+            self.counters[..*n]
+                .iter()
+                .all(|c| c.tag != self.counters[*n].tag)
+        };
+        let firsts = (0..self.counters.len()).filter(first);
+        let tags = tags.chain(firsts.map(|n| (self.counters[n].tag.clone(), "")));
         for (tag, rest) in tags {
             match self.routed(&format!("{tag}{rest}")) {
                 None => review.whole(format!(

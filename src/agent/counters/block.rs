@@ -4,8 +4,7 @@
 use super::mounts::Mount;
 use super::sight::Sight;
 use anyhow::Result;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Most devices that are looked at.
@@ -63,11 +62,16 @@ impl Work {
     }
 }
 
-/// All devices by their names, and their names by number.
+/// All devices.
 #[derive(Debug, Clone, Default)]
-pub struct Devices {
-    work: HashMap<String, Work>,
-    names: HashMap<(u32, u32), String>,
+pub struct Devices(Vec<Device>);
+
+/// A line of `/proc/diskstats`.
+#[derive(Debug, Clone)]
+struct Device {
+    name: String,
+    number: Option<(u32, u32)>,
+    work: Work,
 }
 
 impl Devices {
@@ -95,25 +99,28 @@ impl Devices {
                 read: done(rc, rs, rm),
                 written: done(wc, ws, wm),
             };
-            devices.work.insert(name.to_owned(), work);
-            if let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) {
-                devices.names.insert((major, minor), name.to_owned());
-            }
+            devices.0.push(Device {
+                name: name.to_owned(),
+                number: major.parse().ok().zip(minor.parse().ok()),
+                work,
+            });
         }
         devices
     }
 
     /// What the device of that name did.
     pub fn work(&self, name: &str) -> Option<Work> {
-        self.work.get(name).copied()
+        let found = self.0.iter().find(|d| d.name == name);
+        found.map(|device| device.work)
     }
 
     /// The kernel's name of the device that a file system is on.
     pub fn name_of(&self, mount: &Mount, sight: &Sight<'_>) -> Option<String> {
-        if let Some(name) = self.names.get(&mount.number) {
-            return Some(name.clone());
+        let numbered = self.0.iter().find(|d| d.number == Some(mount.number));
+        if let Some(device) = numbered {
+            return Some(device.name.clone());
         }
-        let known = |name: String| self.work.contains_key(&name).then_some(name);
+        let known = |name: String| self.work(&name).map(|_| name);
         let name = mount.device.strip_prefix("/dev/")?;
         if let Some(volume) = name.strip_prefix("mapper/") {
             return self.mapped(volume, sight);
@@ -127,7 +134,8 @@ impl Devices {
 
     /// The `dm-N` of a volume.
     fn mapped(&self, volume: &str, sight: &Sight<'_>) -> Option<String> {
-        let mut all = self.work.keys().filter(|name| name.starts_with("dm-"));
+        let names = self.0.iter().map(|device| &device.name);
+        let mut all = names.filter(|name| name.starts_with("dm-"));
         let called = |name: &&String| {
             let text = sight.text(&format!("/sys/class/block/{name}/dm/name"));
             text.is_ok_and(|t| t.trim() == volume)
@@ -148,11 +156,13 @@ fn below(name: &str, sight: &Sight<'_>, depth: usize, disks: &mut Vec<String>) {
     if name.starts_with("dm-") && depth < DEPTH_LIMIT {
         let members = std::fs::read_dir(folder.join("slaves"));
         let members = members.into_iter().flatten().flatten();
-        let mut members: Vec<PathBuf> = members.map(|e| e.path()).take(LIMIT).collect();
-        members.sort_unstable();
-        for member in members.iter().filter_map(|m| last(m)) {
-            below(&member, sight, depth + 1, disks);
+        let mut names: Vec<String> = Vec::new();
+        for name in members.filter_map(|m| last(&m.path())).take(LIMIT) {
+            names.insert(names.partition_point(|n| *n < name), name);
         }
+        names
+            .iter()
+            .for_each(|name| below(name, sight, depth + 1, disks));
         return;
     }
     let disk = match folder.join("partition").is_file() {
@@ -304,7 +314,7 @@ pub mod tests {
         let many = |n: usize| {
             let line = |i| format!("8 {i} sd{i} 1 2 3 4 5 6 7 8 9\n");
             Devices::parse(&(0..n).map(line).collect::<String>())
-                .work
+                .0
                 .len()
         };
         assert_eq!((many(LIMIT), many(LIMIT + 1)), (LIMIT, LIMIT));

@@ -3,6 +3,7 @@
 use super::sight::{Probe, Sight};
 use super::value::{Instance, Value, share};
 use anyhow::Result;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 /// Most processes that are told of.
@@ -33,6 +34,8 @@ pub struct Stat {
     used: Used,
     /// Resident pages.
     resident: u64,
+    /// It has no memory of its own: a thread of the kernel, or a zombie.
+    bare: bool,
 }
 
 impl Stat {
@@ -48,7 +51,8 @@ impl Stat {
         let mut field = |skipped: usize| fields.nth(skipped)?.parse::<u64>().ok();
         let (user, system) = (field(10)?, field(0)?); // 14, 15
         let begun = field(6)?; // 22
-        let resident = field(1).unwrap_or(0); // 24
+        let bare = field(0) == Some(0); // 23
+        let resident = field(0).unwrap_or(0); // 24
         let name = match state {
             "Z" => format!("[{name}] <defunct>"),
             _ => name.into_owned(),
@@ -62,6 +66,7 @@ impl Stat {
                 system,
             },
             resident,
+            bare,
         })
     }
 }
@@ -132,26 +137,31 @@ impl Processes {
 
 impl Probe for Processes {
     fn look(&mut self, sight: &mut Sight<'_>) -> Result<Vec<Instance>> {
-        let mut pids: Vec<u32> = sight.processes()?.take(LIMIT).collect();
-        pids.sort_unstable();
+        let mut pids: Vec<u32> = Vec::with_capacity(self.before.len());
+        for pid in sight.processes()?.take(LIMIT) {
+            // The kernel tells them in order; nothing has to move.
+            pids.insert(pids.partition_point(|p| *p < pid), pid);
+        }
         let elapsed = self.at.map(|at| sight.now - at);
         let (mut found, mut used) = (
             Vec::with_capacity(pids.len()),
             Vec::with_capacity(pids.len()),
         );
-        let mut buffer = [0; STAT];
+        let (folder, mut buffer, mut file) = (sight.folder("/proc")?, [0; STAT], String::new());
         for pid in pids {
+            file.clear();
+            let _ = write!(file, "{pid}/stat");
             // It may have ended since.
-            let stat = sight.small(&format!("/proc/{pid}/stat"), &mut buffer);
+            let stat = folder.small(&file, &mut buffer);
             let Some(stat) = stat.and_then(|bytes| Stat::parse(pid, bytes)) else {
                 continue;
             };
-            let shared = match sight.wants(SHARED) {
-                true => sight.small(&format!("/proc/{pid}/statm"), &mut buffer),
-                false => None,
+            file.push('m');
+            let shared = match (sight.wants(SHARED), stat.bare) {
+                (true, true) => Some(0),
+                (true, false) => folder.small(&file, &mut buffer).and_then(third),
+                (false, _) => None,
             };
-            let shared = shared.and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let shared = shared.and_then(|t| t.split(' ').nth(2)?.trim().parse().ok());
             let then = self.before.binary_search_by_key(&pid, |u| u.pid);
             let then = then.ok().map(|n| self.before[n]);
             let then = then.filter(|u| u.begun == stat.used.begun);
@@ -161,6 +171,12 @@ impl Probe for Processes {
         (self.before, self.at) = (used, Some(sight.now));
         Ok(found)
     }
+}
+
+/// The third number of a `/proc/PID/statm`: shared pages.
+fn third(statm: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(statm).ok()?;
+    text.split(' ').nth(2)?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -268,10 +284,15 @@ mod tests {
     }
 
     #[test]
-    fn the_second_file_is_read_only_when_it_is_asked_for() {
+    fn the_second_file_is_read_only_when_there_is_something_in_it_that_is_asked_for() {
         let scene = Scene::new();
         scene.write("/proc/9/stat", stat("a", "S", (0, 0), 1));
         scene.write("/proc/9/statm", "3905 1761 1200 300 0 500 0\n");
+        let kernels = stat("k", "I", (0, 0), 1).replace(" 15994880 1761 ", " 0 0 ");
+        scene.write("/proc/8/stat", kernels);
+        let found = scene.look(&mut Processes::new(UNITS)).unwrap();
+        assert_eq!(texts(&found[0]), ["0", "0", "0", "0"]);
+        assert_eq!(texts(&found[1]), ["4800", "0", "0", "7044"]);
         let mut all = Processes::new(UNITS);
         let found = scene
             .look_for(&mut all, &[false, true, true, true])

@@ -2,9 +2,8 @@
 //! answer. So another thread asks, and nobody waits for it longer than a moment.
 
 use crate::host::layout::Layout;
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long an answer is waited for.
@@ -31,19 +30,33 @@ pub struct Space {
     pub inodes_free: u64,
 }
 
-type Ask = fn(&std::path::Path) -> Option<Space>;
+type Ask = fn(&Path) -> Option<Space>;
 
 /// Asks file systems how full they are.
 pub struct Spaces {
     ask: Ask,
     worker: Option<Worker>,
-    /// Threads that never came back, by what they were asked.
-    hung: HashMap<PathBuf, Worker>,
+    /// Threads that have not come back, and what they were asked.
+    hung: Vec<(PathBuf, Worker)>,
 }
 
-struct Worker {
-    questions: Sender<PathBuf>,
-    answers: Receiver<Option<Space>>,
+/// A thread that asks.
+struct Worker(Arc<Desk>);
+
+/// What lies between it and us.
+#[derive(Default)]
+struct Desk {
+    turn: Mutex<Turn>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+enum Turn {
+    #[default]
+    Nothing,
+    Question(PathBuf),
+    Answer(Option<Space>),
+    End,
 }
 
 impl Default for Spaces {
@@ -57,30 +70,24 @@ impl Spaces {
         Spaces {
             ask,
             worker: None,
-            hung: HashMap::new(),
+            hung: Vec::new(),
         }
     }
 
     /// Of the file system at `point`; `None` when it cannot be had soon.
     pub fn of(&mut self, point: &str, layout: &Layout) -> Option<Space> {
         let path = layout.path(point);
-        if let Some(worker) = self.hung.remove(&path) {
-            match worker.answers.try_recv() {
-                Ok(late) => {
-                    log::info!("the file system at `{point}` answers again");
-                    self.worker.get_or_insert(worker);
-                    return late;
-                }
-                Err(_) => {
-                    self.hung.insert(path, worker);
-                    return None;
-                }
-            }
+        if let Some(place) = self.hung.iter().position(|(asked, _)| *asked == path) {
+            let late = self.hung[place].1.answer(Duration::ZERO)?;
+            log::info!("the file system at `{point}` answers again");
+            let (_, worker) = self.hung.swap_remove(place);
+            self.worker.get_or_insert(worker);
+            return late;
         }
         if self.hung.len() >= HUNG_LIMIT {
             // Perhaps one of those that nobody asks about any more.
-            let hangs = |w: &Worker| matches!(w.answers.try_recv(), Err(TryRecvError::Empty));
-            self.hung.retain(|_, worker| hangs(worker));
+            self.hung
+                .retain(|(_, worker)| worker.answer(Duration::ZERO).is_none());
             if self.hung.len() >= HUNG_LIMIT {
                 return None;
             }
@@ -89,33 +96,58 @@ impl Spaces {
             Some(worker) => worker,
             None => Worker::start(self.ask)?,
         };
-        worker.questions.send(path.clone()).ok()?;
-        match worker.answers.recv_timeout(PATIENCE) {
-            Ok(space) => {
+        worker.0.put(Turn::Question(path.clone()));
+        match worker.answer(PATIENCE) {
+            Some(space) => {
                 self.worker = Some(worker);
                 space
             }
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => {
+            None => {
                 log::warn!(
                     "the file system at `{point}` does not answer: its space is left out until it does"
                 );
-                self.hung.insert(path, worker);
+                self.hung.push((path, worker));
                 None
             }
         }
     }
 }
 
+impl Desk {
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, turn: Turn) {
+        *self.turn() = turn;
+        self.changed.notify_all();
+    }
+}
+
 impl Worker {
     fn start(ask: Ask) -> Option<Worker> {
-        let (questions, asked) = channel::<PathBuf>();
-        let (answer, answers) = channel();
+        let desk = Arc::new(Desk::default());
+        let worker = Worker(Arc::clone(&desk));
         let work = move || {
             let _ = crate::agent::signals::block();
-            for path in asked {
-                if answer.send(ask(&path)).is_err() {
-                    return;
+            let mut turn = desk.turn();
+            loop {
+                match &*turn {
+                    Turn::End => return,
+                    Turn::Question(path) => {
+                        let path = path.clone();
+                        drop(turn);
+                        let answer = ask(&path);
+                        turn = desk.turn();
+                        if let Turn::Question(_) = *turn {
+                            *turn = Turn::Answer(answer);
+                            desk.changed.notify_all();
+                        }
+                    }
+                    Turn::Nothing | Turn::Answer(_) => {
+                        let woken = desk.changed.wait(turn);
+                        turn = woken.unwrap_or_else(PoisonError::into_inner);
+                    }
                 }
             }
         };
@@ -123,11 +155,33 @@ impl Worker {
             .name("statvfs".to_owned())
             .stack_size(STACK);
         thread.spawn(work).ok()?;
-        Some(Worker { questions, answers })
+        Some(worker)
+    }
+
+    /// Its answer, if it comes within that time.
+    fn answer(&self, patience: Duration) -> Option<Option<Space>> {
+        let turn = self.0.turn();
+        let there = |turn: &mut Turn| !matches!(turn, Turn::Answer(_));
+        let waited = self.0.changed.wait_timeout_while(turn, patience, there);
+        let (mut turn, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &*turn {
+            Turn::Answer(space) => {
+                let space = *space;
+                *turn = Turn::Nothing;
+                Some(space)
+            }
+            _ => None,
+        }
     }
 }
 
-fn ask(path: &std::path::Path) -> Option<Space> {
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.0.put(Turn::End);
+    }
+}
+
+fn ask(path: &Path) -> Option<Space> {
     let found = nix::sys::statvfs::statvfs(path).ok()?;
     Some(Space {
         block: found.fragment_size(),
@@ -142,8 +196,6 @@ fn ask(path: &std::path::Path) -> Option<Space> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-    use std::sync::Mutex;
 
     /// Held: `/hung...` does not answer.
     static DEAD: Mutex<()> = Mutex::new(());
