@@ -5,11 +5,13 @@
 //! [`catalogue`](super::catalogue), defaults too; what became of each directive in a [`Review`].
 
 pub mod convert;
+mod counters;
 pub mod effective;
 mod reader;
 pub mod report;
 mod review;
 
+pub use counters::Counters;
 pub use review::{Directive, Entry, Finding, Review, Severity};
 
 use crate::agent::catalogue::{Plugin, Section, Verdict};
@@ -34,6 +36,8 @@ pub struct Settings {
     pub topology: Vec<Topology>,
     /// Reports on the agent itself (protocol.md 2.3).
     pub telemetry: Vec<Telemetry>,
+    /// Performance counters.
+    pub counters: Vec<Counters>,
     /// Destinations.
     pub outputs: Vec<Output>,
     /// Every `<match>` in order.
@@ -189,6 +193,7 @@ impl Settings {
             heartbeats: Vec::new(),
             topology: Vec::new(),
             telemetry: Vec::new(),
+            counters: Vec::new(),
             outputs: Vec::new(),
             routes: Vec::new(),
             notes: Vec::new(),
@@ -209,7 +214,7 @@ impl Settings {
             };
             let built = match section {
                 Section::Match => settings.output(element, plugin, build, state),
-                Section::Source if build => settings.source(element, plugin),
+                Section::Source if build => settings.source(element, plugin, &mut review),
                 // What the shipped filters do to our own sources' records is done where the
                 // records are made.
                 Section::Source | Section::Filter => Ok(()),
@@ -230,7 +235,7 @@ impl Settings {
         (&self.syslog, &self.heartbeats, &self.topology)
             == (&other.syslog, &other.heartbeats, &other.topology)
             && (&self.outputs, &self.routes) == (&other.outputs, &other.routes)
-            && self.telemetry == other.telemetry
+            && (&self.telemetry, &self.counters) == (&other.telemetry, &other.counters)
     }
 
     /// Who takes events with this tag: the first `<match>` whose pattern does.
@@ -246,6 +251,7 @@ impl Settings {
         &mut self,
         element: &Element,
         plugin: Option<&'static Plugin>,
+        review: &mut Review,
     ) -> Result<(), Problem> {
         let Some(plugin) = plugin else { return Ok(()) };
         let read = Reader { element, plugin };
@@ -298,6 +304,14 @@ impl Settings {
                 poll_interval: read.time("poll_interval")?,
                 files: read.files("proxy_path")?,
             }),
+            "oms_omi" => {
+                let outcome = counters::read(&read)?;
+                match outcome.counters {
+                    Ok(source) => self.counters.push(source),
+                    Err(why) => review.left_out(element, &why),
+                }
+                outcome.remark.into_iter().for_each(|r| review.whole(r));
+            }
             other => {
                 return Err(Problem {
                     place: element.place.clone(),
@@ -377,6 +391,14 @@ impl Settings {
         }
         let tags = self.syslog.iter().map(|s| (s.tag.clone(), ".x.x"));
         let tags = tags.chain(self.heartbeats.iter().map(|h| (h.tag.clone(), "")));
+        // Many sources share one.
+        let first = |n: &usize| {
+            self.counters[..*n]
+                .iter()
+                .all(|c| c.tag != self.counters[*n].tag)
+        };
+        let firsts = (0..self.counters.len()).filter(first);
+        let tags = tags.chain(firsts.map(|n| (self.counters[n].tag.clone(), "")));
         for (tag, rest) in tags {
             match self.routed(&format!("{tag}{rest}")) {
                 None => review.whole(format!(

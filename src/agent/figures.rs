@@ -29,6 +29,8 @@ pub struct Figures {
     started: Timestamp,
     /// One for each syslog source, in their order.
     pub inputs: Vec<Arc<Input>>,
+    /// One for each source of performance counters, in their order.
+    pub counters: Vec<Arc<Input>>,
     /// One for each output, in their order.
     pub outputs: Vec<Arc<Outgoing>>,
     heartbeats_made: AtomicU64,
@@ -198,6 +200,7 @@ impl Figures {
         let mut origins = (0..).map(Origin);
         let mut input = |tag: &str| Input::new(origins.next().unwrap_or(HEARTBEAT), tag, &mark);
         let inputs = settings.syslog.iter().map(|s| input(&s.tag)).collect();
+        let counters = settings.counters.iter().map(|c| input(&c.tag)).collect();
         let output = |o: &crate::agent::config::Output| {
             Arc::new(Outgoing {
                 name: o.name.clone(),
@@ -208,6 +211,7 @@ impl Figures {
         Figures {
             started: Timestamp::now(),
             inputs,
+            counters,
             outputs: settings.outputs.iter().map(output).collect(),
             heartbeats_made: AtomicU64::new(0),
             service: Arc::default(),
@@ -226,11 +230,13 @@ impl Figures {
         let now = Timestamp::now().as_millisecond();
         let mut inputs: Vec<InputFigures> = Vec::new();
         let sent = |origin| queues.iter().map(|queue| queue.sent(origin)).sum();
-        for input in &self.inputs {
+        let syslog = self.inputs.iter().map(|i| ("syslog", i));
+        let counters = self.counters.iter().map(|i| ("oms_omi", i));
+        for (kind, input) in syslog.chain(counters) {
             let (received, parsed, queued) =
                 (get(&input.received), get(&input.parsed), get(&input.queued));
             inputs.push(InputFigures {
-                kind: "syslog".into(),
+                kind: kind.into(),
                 tag: input.tag.clone(),
                 received,
                 parsed,
@@ -332,12 +338,12 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputFigures {
-    /// `syslog` or `heartbeat`.
+    /// `syslog`, `oms_omi` or `heartbeat`.
     #[serde(rename = "type")]
     pub kind: String,
     /// First parts of its tag.
     pub tag: String,
-    /// Lines that came.
+    /// Lines that came; items that counters gave.
     pub received: u64,
     /// Lines understood.
     pub parsed: u64,

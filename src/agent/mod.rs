@@ -1,13 +1,14 @@
 //! Floor 4: the forwarder: inputs -> records -> disk queue -> outputs.
 //!
 //! Threads: `ingest` reads sockets and writes sealed frames to the queues; one sender per output
-//! reads them back and posts them; the main thread keeps time (heartbeats, syncing, watchdog) and
+//! reads them back and posts them; `counters` looks at the host; the main thread keeps time (heartbeats, syncing, watchdog) and
 //! signals. See `docs/agent.md`.
 
 pub mod azure;
 pub mod beats;
 pub mod catalogue;
 pub mod config;
+pub mod counters;
 pub mod figures;
 pub mod handover;
 pub mod heartbeat;

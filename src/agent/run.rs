@@ -3,6 +3,7 @@
 use crate::agent::azure::{self, Whereabouts};
 use crate::agent::beats::Beats;
 use crate::agent::config::{Settings, Syslog};
+use crate::agent::counters::Collector;
 use crate::agent::figures::Figures;
 use crate::agent::handover::Legacy;
 use crate::agent::heartbeat;
@@ -44,6 +45,10 @@ const RELOAD_GRACE: Duration = Duration::from_secs(5);
 const INGEST_STACK: usize = 256 << 10;
 /// Stack of the thread that asks the metadata service.
 const AZURE_STACK: usize = 128 << 10;
+/// Stack of the thread that collects counters.
+const COUNTERS_STACK: usize = 128 << 10;
+/// It gets this long to end: it may wait for a file system that does not answer.
+const COUNTERS_GRACE: Duration = Duration::from_millis(700);
 /// Stack of a thread that speaks TLS.
 const SENDER_STACK: usize = 512 << 10;
 
@@ -145,6 +150,19 @@ pub fn run(request: &Request) -> Result<()> {
         ingest.adopt(connections.filter_map(|(asked, c)| Some((source(asked)?, c))));
         thread("ingest", INGEST_STACK, move || ingest.run())?
     };
+    let counting = {
+        let dirty = Arc::clone(&dirty);
+        let collector = Collector::new(
+            &settings,
+            &queues,
+            &figures,
+            &request.layout,
+            Arc::clone(&control),
+            Box::new(move || dirty.mark()),
+        );
+        let start = |c: Collector| thread("counters", COUNTERS_STACK, move || c.run());
+        collector.map(start).transpose()?
+    };
     notify.ready();
     info!("ready");
 
@@ -194,6 +212,7 @@ pub fn run(request: &Request) -> Result<()> {
     control.stop();
     queues.iter().for_each(|q| q.wake());
     callers.iter().for_each(|c| c.thread().unpark());
+    counting.iter().for_each(|c| c.thread().unpark());
     if next.is_some() {
         wait_for(&senders, RELOAD_GRACE);
         sync(&queues);
@@ -208,6 +227,7 @@ pub fn run(request: &Request) -> Result<()> {
     }
     let _ = (&stop_reading).write_all(b"x");
     let connections = reader.join().unwrap_or_default();
+    wait_for(counting.as_slice(), COUNTERS_GRACE);
     wait_for(&senders, SENDER_GRACE);
     sync(&queues);
     if let Some(sockets) = next {

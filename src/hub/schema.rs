@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// `PRAGMA user_version` of a database this program writes.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// What makes each version of the one before it; the first of an empty file.
-const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2];
+const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3];
 
 const VERSION_1: &str = "
 CREATE TABLE workspaces (
@@ -176,6 +176,21 @@ CREATE VIEW Operation AS SELECT
     agent_guid                                     AS SourceComputerId
 FROM items WHERE data_type = 'OPERATION_BLOB';
 PRAGMA user_version = 2;
+";
+
+/// A row for each counter of an item.
+const VERSION_3: &str = "
+CREATE VIEW Perf AS SELECT
+    coalesce(i.item ->> '$.Timestamp', i.received_at)  AS TimeGenerated,
+    i.computer                                         AS Computer,
+    i.item ->> '$.ObjectName'                          AS ObjectName,
+    i.item ->> '$.InstanceName'                        AS InstanceName,
+    c.value ->> '$.CounterName'                        AS CounterName,
+    CAST(c.value ->> '$.Value' AS NUMERIC)             AS CounterValue,
+    i.workspace                                        AS WorkspaceId,
+    i.agent_guid                                       AS SourceComputerId
+FROM items i, json_each(i.item, '$.Collections') c WHERE i.data_type = 'LINUX_PERF_BLOB';
+PRAGMA user_version = 3;
 ";
 
 /// How long a statement waits for another process that writes.

@@ -22,6 +22,9 @@ pub struct Object {
     /// As in `object_name`.
     #[serde(rename = "ObjectName")]
     pub name: String,
+    /// The provider's name for it; empty: not written.
+    #[serde(rename = "CimClassName", default)]
+    pub class: String,
     /// Its counters.
     #[serde(rename = "CimProperties", default)]
     pub counters: Vec<Counter>,
@@ -33,6 +36,12 @@ pub struct Counter {
     /// As in `counter_name_regex`.
     #[serde(rename = "CounterName")]
     pub name: String,
+    /// The provider's name for it; empty: not written.
+    #[serde(rename = "CimPropertyName", default)]
+    pub property: String,
+    /// The name by which it is sent, where that is another.
+    #[serde(rename = "DisplayName", default)]
+    pub shown: Option<String>,
 }
 
 impl Mapping {
@@ -70,7 +79,13 @@ mod tests {
             {"CimPropertyName":"UsedMemory","CounterName":"Used Memory MBytes"}]}]"#;
         let mapping = Mapping::parse(text).unwrap();
         assert!(mapping.has("Memory") && !mapping.has("memory"));
-        assert_eq!(mapping.objects[0].counters[0].name, "Used Memory MBytes");
+        assert_eq!(mapping.objects[0].class, "X");
+        let counter = &mapping.objects[0].counters[0];
+        assert_eq!(counter.name, "Used Memory MBytes");
+        assert_eq!(
+            (counter.property.as_str(), &counter.shown),
+            ("UsedMemory", &None)
+        );
         assert!(Mapping::parse("{}").is_err());
         assert!(Mapping::parse("[{}]").is_err());
         let dir = tempfile::tempdir().unwrap();

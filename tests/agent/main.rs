@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod counters;
 mod delivery;
 mod footprint;
 mod hub;
 mod life;
+mod readings;
 mod reload;
 mod renewal;
 mod sink;

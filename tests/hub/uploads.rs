@@ -256,3 +256,31 @@ fn a_repeated_request_is_stored_once() {
         r#"{"request_id":"6a8a2a2e-0000-4000-8000-000000000002","retry_count":2,"client_version":"2.0.0-1","items":2}"#
     );
 }
+
+#[test]
+fn counters_show_in_their_view_one_by_one() {
+    let stage = Stage::new();
+    let agent = stage.agent();
+    // Texts as from OMI, numbers as from collectd (protocol.md 3.7), and an instance with none.
+    let body = r#"{"DataType":"LINUX_PERF_BLOB","IPName":"LogManagement","DataItems":[
+        {"Timestamp":"2031-08-09T10:11:12.345Z","Host":"db02","ObjectName":"Physical Disk",
+         "InstanceName":"sda","Collections":[{"CounterName":"Avg. Disk sec/Read","Value":"1e-05"},
+         {"CounterName":"Physical Disk Bytes/sec","Value":"87"}]},
+        {"Host":"db02","ObjectName":"ps_state","InstanceName":"_Total",
+         "Collections":[{"CounterName":"running.value","Value":2.5}]},
+        {"Host":"db02","ObjectName":"Memory","InstanceName":"Memory","Collections":[]}]}"#;
+    assert_eq!(stage.upload(&agent, &[], body.as_bytes()).status, 200);
+    let rows = stage.value("SELECT count(*) AS n, sum(CounterValue) AS v FROM Perf");
+    assert_eq!(rows, r#"{"n":3,"v":89.50001}"#);
+    let row = stage.value("SELECT * FROM Perf ORDER BY CounterName LIMIT 1");
+    let expected = format!(
+        concat!(
+            r#"{{"TimeGenerated":"2031-08-09T10:11:12.345Z","Computer":"db02","#,
+            r#""ObjectName":"Physical Disk","InstanceName":"sda","#,
+            r#""CounterName":"Avg. Disk sec/Read","CounterValue":0.00001,"WorkspaceId":"{}","#,
+            r#""SourceComputerId":"{}"}}"#
+        ),
+        stage.ws, agent.guid
+    );
+    assert_eq!(row, expected);
+}

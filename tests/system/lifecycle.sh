@@ -104,6 +104,28 @@ forward() {
     absent "$mark-below"; absent "$mark-mail"
 }
 
+# As the service runs it: what is read of other users' processes, and whose file systems are seen.
+counters() {
+    local conf=/etc/opt/microsoft/omsagent/$WS/conf/omsagent.d/perf.conf mark="counted-$$-$RANDOM" first i
+    first=$(sh_ $name 'cat /proc/1/comm')
+    sh_ $name "for o in Processor Memory 'Logical Disk' 'Physical Disk' Network System Process; do
+        printf '<source>\n  type oms_omi\n  object_name \"%s\"\n  interval 1s\n</source>\n' \"\$o\"; done >$conf
+        omsagent config check -q && pkill -HUP -u omsagent -f bin/omsagent"
+    for i in $(seq 1 100); do
+        hub_query "SELECT DISTINCT 'of the ' || ObjectName AS x FROM Perf UNION SELECT 'process ' || InstanceName FROM Perf WHERE ObjectName = 'Process'
+            UNION SELECT 'on ' || InstanceName FROM Perf WHERE ObjectName = 'Logical Disk'" >"$WORK/perf"
+        ! grep -qx "process $first" "$WORK/perf" || ! grep -qx 'of the System' "$WORK/perf" || break
+        sleep 0.2
+    done
+    said "^process $first\$" "$WORK/perf"
+    said '^of the Processor$' "$WORK/perf"; said '^of the Memory$' "$WORK/perf"; said '^of the System$' "$WORK/perf"
+    # Folders that the unit mounts for the agent alone are no file systems.
+    unsaid '^on .*omsagent' "$WORK/perf"
+    sh_ $name "rm $conf; pkill -HUP -u omsagent -f bin/omsagent"
+    sh_ $name "logger -t rigtest -p auth.warning '$mark'"
+    arrives "$mark" 20
+}
+
 heartbeat() { local i; for i in $(seq 1 70); do ! hub_query "$SQL_HEARTBEAT" | grep -q . || return 0; sleep 1; done; wrong 'no heartbeat in 70 s'; }
 
 again_changes_nothing() {
@@ -186,6 +208,7 @@ inside $name ours >"$WORK/state"
 case_ 'the same --upgrade again changes nothing and restarts nothing' again_changes_nothing
 case_ 'lines logged while the hub is down arrive later' survives_a_hub_outage
 case_ 'lines arrive after a restart of the agent' survives_a_restart_of_the_agent
+case_ 'performance counters of all users, and the host as it is' counters
 case_ 'heartbeat' heartbeat
 case_ '--remove takes the package, keeps the workspace' remove_keeps_the_workspace
 case_ 'installing again brings the workspace back' install_brings_it_back

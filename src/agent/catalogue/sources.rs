@@ -195,16 +195,16 @@ pub(super) const PLUGINS: &[Plugin] = &[
     source(
         "oms_omi",
         "5.3, 3.7, 4",
-        NO_COUNTERS,
+        Verdict::Honoured,
         &[&[
-            Param::known("object_name"),
-            Param::known("instance_regex").or(".*"),
-            Param::known("counter_name_regex").or(".*"),
-            Param::known("interval"),
-            Param::known("tag").or("oms.omi"),
-            Param::known("omi_mapping_path")
+            Param::honoured("object_name", Takes::Text),
+            Param::honoured("instance_regex", Takes::Text).or(".*"),
+            Param::honoured("counter_name_regex", Takes::Text).or(".*"),
+            Param::honoured("interval", Takes::Time),
+            Param::honoured("tag", Takes::Tag).or("oms.omi"),
+            Param::honoured("omi_mapping_path", Takes::Path)
                 .or("/etc/opt/microsoft/omsagent/conf/omsagent.d/omi_mapping.json"),
-            Param::known("wlm_enabled").or("false"),
+            Param::honoured("wlm_enabled", Takes::Flag).or("false"),
         ]],
     ),
     source(

@@ -35,7 +35,8 @@ impl Writer<'_> {
     fn element(&self, element: &Element, text: &mut String) {
         let section = Section::of(element);
         let plugin = section.and_then(|section| Plugin::of(section, element));
-        match plugin.filter(|p| p.verdict == Verdict::Honoured) {
+        let runs = |p: &&Plugin| p.verdict == Verdict::Honoured && self.review.runs(element);
+        match plugin.filter(runs) {
             Some(plugin) => self.kept(element, plugin, text),
             None => self.dropped(element, section, plugin, text),
         }

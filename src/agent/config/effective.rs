@@ -119,7 +119,7 @@ impl Effective {
             let plugin = move |e| Some((e, Plugin::of(section, e)?));
             all.filter_map(of)
                 .filter_map(plugin)
-                .filter(|(_, p)| p.verdict == Verdict::Honoured)
+                .filter(|(e, p)| p.verdict == Verdict::Honoured && review.runs(e))
         };
         let part = |(element, plugin): (&Element, &'static Plugin)| Part::of(element, plugin);
         let queued = runs(Section::Match).filter(|(_, p)| p.name == "out_oms");

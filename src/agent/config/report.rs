@@ -2,6 +2,7 @@
 //! it refers to (docs/config.md).
 
 use super::{Directive, Finding, Review, Settings, Severity};
+use crate::agent::counters::names;
 use crate::settings::fluent::{Document, Element, Place};
 use crate::settings::omi_mapping::Mapping;
 use serde::Serialize;
@@ -188,6 +189,7 @@ fn mappings(main: &Path, document: &Document, review: &mut Review) -> Vec<Mappin
         };
         if let Some(mapping) = mapping
             && !mapping.has(&object.value)
+            && !names::is_known(&object.value)
         {
             let of_it = |e: &&mut super::Entry| {
                 e.place.as_ref() == Some(&object.place)

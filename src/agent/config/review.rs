@@ -182,13 +182,33 @@ impl Review {
         });
     }
 
-    /// Something about the configuration as a whole.
+    /// Something about the configuration as a whole, said once.
     pub(super) fn whole(&mut self, text: String) {
-        self.entries.push(Entry {
+        let entry = Entry {
             place: None,
             directive: Directive::Whole,
             finding: Finding::Ignored(text),
-        });
+        };
+        if !self.entries.contains(&entry) {
+            self.entries.push(entry);
+        }
+    }
+
+    /// An element of a plug-in that is honoured, which has no effect for a reason of its own.
+    pub(super) fn left_out(&mut self, element: &Element, why: &str) {
+        let begin = self.entries.iter().rposition(|e| is_of(e, element));
+        for entry in self.entries.iter_mut().skip(begin.unwrap_or(usize::MAX)) {
+            entry.finding = match &entry.directive {
+                Directive::Element { depth: 0, .. } => Finding::Ignored(why.to_owned()),
+                _ => Finding::Idle(format!("its {} does nothing", element.name)),
+            };
+        }
+    }
+
+    /// Does the element, whose plug-in is honoured, have its effect?
+    pub(super) fn runs(&self, element: &Element) -> bool {
+        let entry = self.entries.iter().find(|e| is_of(e, element));
+        entry.is_none_or(|e| !matches!(e.finding, Finding::Ignored(_)))
     }
 
     /// What the loader of an element cannot use.
@@ -399,6 +419,12 @@ fn of_element(element: &Element, depth: usize) -> Directive {
         kind: element.kind().map(|p| p.value.clone()),
         depth,
     }
+}
+
+/// Is it the line of this very element?
+fn is_of(entry: &Entry, element: &Element) -> bool {
+    let whole = matches!(entry.directive, Directive::Element { depth: 0, .. });
+    whole && entry.place.as_ref() == Some(&element.place)
 }
 
 fn within(element: &Element) -> String {

@@ -207,6 +207,68 @@ fn mistakes_name_file_and_line() {
 }
 
 #[test]
+fn counters_and_those_that_cannot_be() {
+    let source = |more: &str| format!("<source>\ntype oms_omi\n{more}\n</source>\n");
+    let text = [
+        source("object_name \"Process\"\ninstance_regex ^sh\ncounter_name_regex \"(Used Memory|x)\"\ninterval 30s"),
+        source("object_name Memory\ninstance_regex (a"),
+        source("object_name Memory\n\ncounter_name_regex (?=x)"),
+        source("object_name Container\ninterval 30s"),
+        source("object_name Load"),
+        source("object_name System\ntag a.b\nwlm_enabled true"),
+        "<match oms.**>\ntype out_oms\n</match>\n".to_owned(),
+    ]
+    .concat();
+    let settings = read(&text).unwrap();
+    assert_eq!(settings.counters.len(), 2);
+    let process = &settings.counters[0];
+    assert_eq!(process.interval, Some(Duration::from_secs(30)));
+    assert_eq!((process.tag.as_str(), process.workload), ("oms.omi", false));
+    assert_eq!(settings.route("oms.omi"), Some(Route::Output(0)));
+    assert!(process.instances.finds("sh") && !process.instances.finds("bash"));
+    let names: Vec<_> = process.selection.counters.iter().flatten().collect();
+    assert_eq!(names, ["Used Memory kBytes"]);
+    assert!(settings.counters[1].workload);
+    let warnings = warnings(&settings);
+    let wanted = [
+        "t.conf:8: a source of type `oms_omi` is left out: `instance_regex` in line 11 is no regular",
+        "t.conf:13: a source of type `oms_omi` is left out: `counter_name_regex` in line 17 is no",
+        "t.conf:19: a source of type `oms_omi` is left out: counters of the object `Container` are",
+        "t.conf:24: a source of type `oms_omi` is left out: `Load` is no object: there are Processor,",
+        "no patterns matched tag=\"a.b\": its events are lost",
+    ];
+    assert_eq!(warnings.len(), wanted.len(), "{warnings:?}");
+    for (text, wanted) in warnings.iter().zip(wanted) {
+        assert!(text.starts_with(wanted), "{text}");
+    }
+    let problem = read(&source("interval 30s")).unwrap_err().to_string();
+    assert_eq!(problem, "t.conf:1: `object_name` is missing");
+    let other = read(&text.replace("30s", "31s")).unwrap();
+    assert!(!settings.does_the_same(&other));
+}
+
+#[test]
+fn a_mapping_file_that_is_none_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.json");
+    let source = format!(
+        "<source>\ntype oms_omi\nobject_name Memory\nomi_mapping_path {}\n</source>\n",
+        path.display()
+    );
+    let text = format!("{source}{source}<match **>\ntype out_oms\n</match>\n");
+    assert!(
+        read(&text).unwrap().notes.is_empty(),
+        "it need not be there"
+    );
+    std::fs::write(&path, "{").unwrap();
+    let settings = read(&text).unwrap();
+    assert_eq!(settings.counters.len(), 2);
+    let warnings = warnings(&settings);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("is no mapping") && warnings[0].contains("usual names"));
+}
+
+#[test]
 fn our_own_templates_are_understood_without_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("omsagent.d")).unwrap();
