@@ -25,6 +25,8 @@ pub struct Figures {
     started: Timestamp,
     /// One for each syslog source, in their order.
     pub inputs: Vec<Arc<Input>>,
+    /// One for each source that reads files, in their order.
+    pub tails: Vec<Arc<Input>>,
     /// One for each output, in their order.
     pub outputs: Vec<Arc<Outgoing>>,
     heartbeats_made: AtomicU64,
@@ -36,14 +38,24 @@ pub struct Figures {
 /// One source of lines.
 #[derive(Debug, Default)]
 pub struct Input {
+    kind: &'static str,
     tag: String,
     received: AtomicU64,
     parsed: AtomicU64,
     queued: AtomicU64,
+    cut: AtomicU64,
     mark: Arc<Mutex<Option<Mark>>>,
 }
 
 impl Input {
+    /// Lines of a file: so many were read, so many of them are in a queue, so many were too long.
+    pub fn add(&self, read: u64, queued: u64, cut: u64) {
+        self.received.fetch_add(read, Ordering::Relaxed);
+        self.parsed.fetch_add(queued, Ordering::Relaxed);
+        self.queued.fetch_add(queued, Ordering::Relaxed);
+        self.cut.fetch_add(cut, Ordering::Relaxed);
+    }
+
     /// A line has come.
     pub fn received(&self) {
         self.received.fetch_add(1, Ordering::Relaxed);
@@ -176,8 +188,16 @@ impl Figures {
         let mark = Arc::<Mutex<Option<Mark>>>::default();
         let input = |s: &crate::agent::config::Syslog| {
             Arc::new(Input {
+                kind: "syslog",
                 tag: s.tag.clone(),
                 mark: Arc::clone(&mark),
+                ..Input::default()
+            })
+        };
+        let tail = |t: &crate::agent::config::Tail| {
+            Arc::new(Input {
+                kind: t.kind,
+                tag: t.tag.clone(),
                 ..Input::default()
             })
         };
@@ -191,6 +211,7 @@ impl Figures {
         Figures {
             started: Timestamp::now(),
             inputs: settings.syslog.iter().map(input).collect(),
+            tails: settings.tails.iter().map(tail).collect(),
             outputs: settings.outputs.iter().map(output).collect(),
             heartbeats_made: AtomicU64::new(0),
             service: Arc::default(),
@@ -208,16 +229,17 @@ impl Figures {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let now = Timestamp::now().as_millisecond();
         let mut inputs: Vec<InputFigures> = Vec::new();
-        for input in &self.inputs {
+        for input in self.inputs.iter().chain(&self.tails) {
             let (received, parsed, queued) =
                 (get(&input.received), get(&input.parsed), get(&input.queued));
             inputs.push(InputFigures {
-                kind: "syslog".into(),
+                kind: input.kind.into(),
                 tag: input.tag.clone(),
                 received,
                 parsed,
                 queued,
                 dropped: received.saturating_sub(queued),
+                cut: get(&input.cut),
             });
         }
         let made = get(&self.heartbeats_made);
@@ -228,7 +250,7 @@ impl Figures {
                 received: made,
                 parsed: made,
                 queued: made,
-                dropped: 0,
+                ..InputFigures::default()
             });
         }
         let output = |(outgoing, queue): (&Arc<Outgoing>, &Arc<Queue>)| {
@@ -312,7 +334,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputFigures {
-    /// `syslog` or `heartbeat`.
+    /// `syslog`, `tail`, `sudo_tail` or `heartbeat`.
     #[serde(rename = "type")]
     pub kind: String,
     /// First parts of its tag.
@@ -325,6 +347,8 @@ pub struct InputFigures {
     pub queued: u64,
     /// Neither.
     pub dropped: u64,
+    /// Lines of files that were too long and were cut.
+    pub cut: u64,
 }
 
 /// A destination's counts since the start.

@@ -5,6 +5,7 @@
 //! are no longer read, so that their senders wait; datagrams are dropped once the frame is large,
 //! and counted.
 
+use crate::agent::complaints::Complaints;
 use crate::agent::config::{self, Route, Settings};
 use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
@@ -37,8 +38,6 @@ const DRAIN: Duration = Duration::from_millis(700);
 const READ: usize = 64 << 10;
 /// Bytes of items kept in memory while a queue refuses.
 const HELD_LIMIT: usize = 4 * CLOSE_AT;
-/// Lines that were not understood and are shown, per minute; more are counted.
-const COMPLAINTS: u32 = 5;
 /// Priorities with a name of their own; those above share their severity's place.
 const PRIORITIES: usize = 192;
 
@@ -370,7 +369,7 @@ impl Work {
         source.figures.received();
         let message = match syslog::parse(line, source.default_priority, &mut self.zone) {
             Ok(message) => message,
-            Err(reason) => return self.complaints.not_understood(line, reason, self.now),
+            Err(reason) => return self.complaints.not_understood(line, &reason, self.now),
         };
         source.figures.parsed();
         let severity = message.priority as usize % 8;
@@ -460,46 +459,6 @@ impl Outlet {
                 });
             }
             (Err(_), Some(refused)) => refused.tried = now,
-        }
-    }
-}
-
-/// Lines that were not understood: some are shown, all are counted.
-#[derive(Default)]
-struct Complaints {
-    minute: Option<Instant>,
-    shown: u32,
-    hidden: u64,
-}
-
-impl Complaints {
-    fn not_understood(&mut self, line: &[u8], reason: syslog::NoMatch, now: Instant) {
-        let over = |since: Instant| now.saturating_duration_since(since) > Duration::from_secs(60);
-        if self.minute.is_none_or(over) {
-            self.summary();
-            self.minute = Some(now);
-            self.shown = 0;
-        }
-        if self.shown >= COMPLAINTS {
-            self.hidden += 1;
-            return;
-        }
-        self.shown += 1;
-        let text = String::from_utf8_lossy(&line[..line.len().min(200)]);
-        let text: String = text
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
-        warn!("pattern not match: \"{text}\" ({reason}); the message is dropped");
-    }
-
-    fn summary(&mut self) {
-        if self.hidden > 0 {
-            warn!(
-                "pattern not match: {} more messages were dropped",
-                self.hidden
-            );
-            self.hidden = 0;
         }
     }
 }

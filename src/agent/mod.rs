@@ -7,6 +7,7 @@
 pub mod azure;
 pub mod beats;
 pub mod catalogue;
+pub mod complaints;
 pub mod config;
 pub mod figures;
 pub mod handover;
@@ -28,6 +29,7 @@ pub mod run;
 pub mod signals;
 pub mod status;
 pub mod syslog;
+pub mod tail;
 pub mod telemetry;
 pub mod topology;
 pub mod usage;

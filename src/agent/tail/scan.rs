@@ -1,0 +1,489 @@
+//! Which files there are, which of them are new, and what became of those that were followed.
+
+use super::fingerprint::{Fingerprint, Id};
+use super::follow::{Followed, real};
+use super::generations::{self, Generation};
+use super::lines::Cursor;
+use super::positions::Record;
+use super::{LOOK_EACH, Source, Tailer, now_ms};
+use jiff::Zoned;
+use log::warn;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, UNIX_EPOCH};
+
+/// Complaints about different names, of one source.
+const TOLD_LIMIT: usize = 100;
+
+/// A name of a source that leads to a file.
+struct Named {
+    path: PathBuf,
+    meta: Metadata,
+    /// Written without a pattern.
+    plain: bool,
+}
+
+impl Source {
+    /// Says it once for each name. This is where an agent that may not read everything tells how it
+    /// could.
+    pub(super) fn cannot_read(&mut self, path: &Path, error: &io::Error) {
+        if self.told.len() >= TOLD_LIMIT || !self.told.insert(path.to_owned()) {
+            return;
+        }
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => warn!(
+                "{}: cannot read `{}`: {error}. Let the agent's user read it (group, setfacl), or let the agent read everything by a drop-in of its unit with `AmbientCapabilities=CAP_DAC_READ_SEARCH` and `CapabilityBoundingSet=CAP_DAC_READ_SEARCH` (docs/agent.md)",
+                self.config.place,
+                path.display()
+            ),
+            _ => warn!(
+                "{}: cannot read `{}`: {error}",
+                self.config.place,
+                path.display()
+            ),
+        }
+    }
+}
+
+impl Tailer {
+    /// Looks up the patterns of the sources that are due.
+    pub(super) fn scan_due(&mut self) {
+        let now = Instant::now();
+        let mut any = false;
+        for number in 0..self.sources.len() {
+            if self.sources[number].next_scan <= now {
+                self.scan(number);
+                any = true;
+            }
+        }
+        if !any {
+            return;
+        }
+        // A folder that is new to us may have changed before it was watched.
+        if self.watch_folders() {
+            for number in 0..self.sources.len() {
+                self.scan(number);
+            }
+            self.watch_folders();
+        }
+        // A file that is followed from its end must be so after a kill, too.
+        if self.files.values().any(|f| f.unsaved) {
+            self.save();
+        }
+    }
+
+    fn watch_folders(&mut self) -> bool {
+        let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
+        for source in &self.sources {
+            folders.extend(source.folders.iter().cloned());
+        }
+        for file in self.files.values().filter(|f| f.leaving.is_none()) {
+            let real = file.real.as_deref().and_then(Path::parent);
+            folders.extend(real.map(Path::to_owned));
+        }
+        self.watch.set(&folders)
+    }
+
+    fn scan(&mut self, number: usize) {
+        let now = Instant::now();
+        let begun_ms = now_ms();
+        let source = &mut self.sources[number];
+        source.next_scan = now + source.config.refresh;
+        let found = source.config.patterns.find(&Zoned::now());
+        source.folders = found.folders;
+        for (folder, error) in &found.unreadable {
+            source.cannot_read(folder, error);
+        }
+        if found.too_many && source.told.insert(PathBuf::new()) {
+            warn!(
+                "{}: more than {} files, or too many names to look at: the rest is not read",
+                source.config.place,
+                super::pattern::FILES_LIMIT
+            );
+        }
+        let mut named = Vec::new();
+        for (path, plain) in found.paths {
+            match std::fs::metadata(&path) {
+                Ok(meta) if meta.is_file() => named.push(Named { path, meta, plain }),
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound) => {}
+                Err(error) => source.cannot_read(&path, &error),
+            }
+        }
+        let (seen, moved_from) = self.recognise(number, &named);
+        let mut fresh = Vec::new();
+        for name in named {
+            let id = Id::of(&name.meta);
+            if !self.ids.contains_key(&(number, id)) {
+                fresh.push(name);
+            }
+        }
+        let lost = self.files.iter();
+        let lost = lost.filter(|(n, f)| f.source == number && f.leaving.is_none() && !seen.contains(n));
+        let lost: Vec<usize> = lost.map(|(n, _)| *n).collect();
+        let mut replaced: HashSet<PathBuf> = moved_from;
+        for n in lost {
+            replaced.extend(self.files.get(&n).map(|f| f.path.clone()));
+            self.leave(n);
+        }
+        for name in fresh {
+            let was_there = replaced.contains(&name.path);
+            self.begin(number, name, was_there);
+        }
+        self.sources[number].scanned_ms = Some(begun_ms);
+    }
+
+    /// Files that are followed already: those that are there, and names that no longer mean them.
+    fn recognise(&mut self, source: usize, named: &[Named]) -> (HashSet<usize>, HashSet<PathBuf>) {
+        let mut names: HashMap<usize, Vec<&Named>> = HashMap::new();
+        for name in named {
+            if let Some(n) = self.ids.get(&(source, Id::of(&name.meta))) {
+                names.entry(*n).or_default().push(name);
+            }
+        }
+        let mut moved_from = HashSet::new();
+        let seen = names.keys().copied().collect();
+        for (number, names) in names {
+            let Some(file) = self.files.get_mut(&number) else {
+                continue;
+            };
+            if names.iter().any(|n| n.meta.len() != file.length) && !file.waits {
+                file.waits = true;
+                self.work.push_back(number);
+            }
+            let stays = names.iter().any(|n| n.path == file.path);
+            if stays && file.leaving.is_none() {
+                continue;
+            }
+            let path = if stays { file.path.clone() } else { names[0].path.clone() };
+            let (old, ino) = (std::mem::replace(&mut file.path, path.clone()), file.id.ino);
+            file.place = path.clone();
+            file.real = real(&path);
+            file.leaving = None;
+            file.unsaved = true;
+            self.leaving.retain(|n| *n != number);
+            self.unlist(number, &old);
+            self.list(number);
+            if old != path {
+                if let Some(positions) = self.positions_of(source) {
+                    positions.forget(&old, ino);
+                }
+                moved_from.insert(old);
+            }
+        }
+        (seen, moved_from)
+    }
+
+    /// Its name means another file now, or none: it is read to its end, and then let go.
+    fn leave(&mut self, number: usize) {
+        let now = Instant::now();
+        let Some(file) = self.files.get_mut(&number) else {
+            return;
+        };
+        let wait = self.sources.get(file.source).map(|s| s.config.rotate_wait);
+        file.leaving = Some(now + wait.unwrap_or_default());
+        let still = |path: &Path| generations::open_same(path, file.id).ok().flatten();
+        let mut opened = 0;
+        if file.file.is_none() {
+            opened = 1;
+            match still(&file.place) {
+                Some(same) => file.file = Some(same),
+                None => match generations::renamed(file.home(), file.id) {
+                    Some((place, same)) => {
+                        file.place = place;
+                        file.file = Some(same);
+                    }
+                    None => opened = 0,
+                },
+            }
+        } else if let Some((place, _)) = generations::renamed(file.home(), file.id) {
+            file.place = place;
+        }
+        let path = file.path.clone();
+        self.open += opened;
+        self.unlist(number, &path);
+        self.leaving.push(number);
+        self.enqueue(number);
+    }
+
+    /// Begins to follow a file that is new to this run.
+    fn begin(&mut self, number: usize, name: Named, was_there: bool) {
+        let (file, meta) = match generations::open(&name.path) {
+            Ok(opened) => opened,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+            Err(error) => return self.sources[number].cannot_read(&name.path, &error),
+        };
+        let id = Id::of(&meta);
+        if self.ids.contains_key(&(number, id)) {
+            return; // it has just been renamed: the next look sorts it out
+        }
+        let (first, scanned_ms) = {
+            let source = &self.sources[number];
+            (source.scanned_ms.is_none(), source.scanned_ms)
+        };
+        let positions = &self.positions[self.sources[number].positions];
+        let of_name = positions.of(&name.path);
+        let of_inode = || positions.of_inode(id.ino).filter(|r| r.id.is(id));
+        let same = |r: &&Record| {
+            r.offset <= meta.len() && r.fingerprint.fits(&file).unwrap_or(false)
+        };
+        let known = of_name.iter().rev().find(|r| r.id.is(id) && same(r)).cloned();
+        let known = known.or_else(|| of_inode().find(same).cloned());
+        let cut = of_name.iter().rev().find(|r| r.id.is(id)).cloned();
+        let (mut cursor, mut fingerprint) = (Cursor::at(0), Fingerprint::default());
+        let mut before: Vec<(Generation, Record)> = Vec::new();
+        if let Some(record) = known {
+            cursor = Cursor::at(record.offset);
+            fingerprint = record.fingerprint;
+            if record.path != name.path
+                && let Some(positions) = self.positions_of(number)
+            {
+                positions.forget(&record.path, record.id.ino);
+            }
+        } else if let Some(record) = cut {
+            // Cut to nothing, or written anew, while we were away.
+            let home = real(&name.path).unwrap_or_else(|| name.path.clone());
+            let copy = generations::copy(&home, record.fingerprint, record.offset);
+            before.extend(copy.map(|c| (c, record)));
+        } else if !of_name.is_empty() || was_there {
+            self.generations_of(number, &name.path, of_name, scanned_ms, id, &mut before);
+        } else {
+            let born_ms = meta.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+            let born_ms = born_ms.map(|d| d.as_millis() as u64);
+            let is_new = scanned_ms.is_some_and(|then| born_ms.is_some_and(|b| b >= then));
+            let from_head = self.sources[number].config.read_from_head
+                || is_new
+                || (!first && name.plain);
+            if !from_head {
+                cursor = Cursor::at(meta.len());
+                fingerprint = Fingerprint::take(&file, meta.len()).unwrap_or_default();
+            }
+        }
+        for (generation, record) in before {
+            if !self.knows(number, generation.id, &generation.file) {
+                let from = record.offset;
+                self.follow_generation(number, &name.path, generation, record.fingerprint, from);
+            }
+        }
+        drop(file);
+        let followed = Followed {
+            source: number,
+            real: real(&name.path),
+            place: name.path.clone(),
+            path: name.path,
+            id,
+            fingerprint,
+            cursor,
+            length: u64::MAX,
+            file: None,
+            leaving: None,
+            waits: false,
+            unsaved: true,
+            used: 0,
+        };
+        self.follow(followed);
+    }
+
+    /// What the name meant before it meant the file `now`: those of which something is not read, the
+    /// oldest first.
+    fn generations_of(
+        &self,
+        source: usize,
+        path: &Path,
+        records: Vec<Record>,
+        scanned_ms: Option<u64>,
+        now: Id,
+        into: &mut Vec<(Generation, Record)>,
+    ) {
+        let homes: Vec<PathBuf> = records.iter().filter_map(|r| r.real.clone()).collect();
+        let home = real(path).unwrap_or_else(|| path.to_owned());
+        let mut since = scanned_ms;
+        for record in records {
+            let beside = record.real.as_deref().unwrap_or(path);
+            let found = generations::open_same(beside, record.id).ok().flatten();
+            let found = match found {
+                Some(file) => Some((beside.to_owned(), file)),
+                None => generations::renamed(beside, record.id),
+            };
+            since = since.max(Some(record.time_ms).filter(|t| *t > 0));
+            let Some((place, file)) = found else { continue };
+            let fits = record.fingerprint.fits(&file).unwrap_or(false);
+            let longer = file.metadata().is_ok_and(|m| m.len() > record.offset);
+            if fits && longer && !record.id.is(now) {
+                into.push((Generation::of(place, file, record.id), record));
+            }
+        }
+        // Those that came and went while nobody looked.
+        let Some(since) = since else { return };
+        for beside in [home].iter().chain(&homes) {
+            for generation in generations::later(beside, since) {
+                let again = into.iter().any(|(g, _)| g.id == generation.id);
+                if again || generation.id == now || self.knows(source, generation.id, &generation.file) {
+                    continue;
+                }
+                let record = Record {
+                    path: path.to_owned(),
+                    real: None,
+                    id: generation.id,
+                    fingerprint: Fingerprint::default(),
+                    offset: 0,
+                    time_ms: 0,
+                };
+                into.push((generation, record));
+            }
+        }
+    }
+
+    /// Is the file followed, or was it?
+    pub(super) fn knows(&self, source: usize, id: Id, file: &File) -> bool {
+        if self.ids.contains_key(&(source, id)) {
+            return true;
+        }
+        let positions = self.sources.get(source).map(|s| s.positions);
+        let positions = positions.and_then(|n| self.positions.get(n));
+        positions.is_some_and(|p| {
+            let mut same = p.of_inode(id.ino).filter(|r| r.id.is(id));
+            // All of it was read; one that has grown since is not done.
+            let done = |r: &Record| file.metadata().is_ok_and(|m| m.len() <= r.offset);
+            same.any(|r| r.fingerprint.length > 0 && done(r) && r.fingerprint.fits(file).unwrap_or(false))
+        })
+    }
+
+    /// Reads the rest of a file that was called `path`.
+    pub(super) fn follow_generation(
+        &mut self,
+        source: usize,
+        path: &Path,
+        generation: Generation,
+        fingerprint: Fingerprint,
+        offset: u64,
+    ) {
+        let wait = self.sources.get(source).map(|s| s.config.rotate_wait);
+        self.open += 1;
+        self.follow(Followed {
+            source,
+            path: path.to_owned(),
+            real: None,
+            place: generation.place,
+            id: generation.id,
+            fingerprint,
+            cursor: Cursor::at(offset),
+            length: u64::MAX,
+            file: Some(generation.file),
+            leaving: Some(Instant::now() + wait.unwrap_or_default()),
+            waits: false,
+            unsaved: true,
+            used: self.uses,
+        });
+    }
+
+    fn follow(&mut self, file: Followed) {
+        let number = self.next_number;
+        self.next_number += 1;
+        self.ids.insert((file.source, file.id), number);
+        let leaving = file.leaving.is_some();
+        self.files.insert(number, file);
+        match leaving {
+            true => self.leaving.push(number),
+            false => self.list(number),
+        }
+        self.enqueue(number);
+        self.moved();
+    }
+
+    fn list(&mut self, number: usize) {
+        let Some(file) = self.files.get(&number) else {
+            return;
+        };
+        for path in [Some(&file.path), file.real.as_ref()].into_iter().flatten() {
+            let numbers = self.live.entry(path.clone()).or_default();
+            if !numbers.contains(&number) {
+                numbers.push(number);
+            }
+        }
+    }
+
+    fn unlist(&mut self, number: usize, path: &Path) {
+        let real = self.files.get(&number).and_then(|f| f.real.clone());
+        for path in [Some(path), real.as_deref()].into_iter().flatten() {
+            if let Some(numbers) = self.live.get_mut(path) {
+                numbers.retain(|n| *n != number);
+                if numbers.is_empty() {
+                    self.live.remove(path);
+                }
+            }
+        }
+    }
+
+    /// Files whose time is over get their last turn.
+    pub(super) fn let_go(&mut self) {
+        let now = Instant::now();
+        for number in self.leaving.clone() {
+            let file = self.files.get(&number);
+            let over = file.is_some_and(|f| f.leaving.is_some_and(|until| until <= now));
+            if !over {
+                continue;
+            }
+            if file.is_some_and(|f| f.file.is_none() && !f.place.exists()) {
+                self.drop_file(number);
+            } else {
+                self.enqueue(number);
+            }
+        }
+    }
+
+    /// It is read to its end, or gone.
+    pub(super) fn drop_file(&mut self, number: usize) {
+        self.leaving.retain(|n| *n != number);
+        let Some(file) = self.files.remove(&number) else {
+            return;
+        };
+        self.ids.remove(&(file.source, file.id));
+        let gone = match &file.file {
+            Some(open) => open
+                .metadata()
+                .is_ok_and(|m| std::os::unix::fs::MetadataExt::nlink(&m) == 0),
+            None => true,
+        };
+        if file.file.is_some() {
+            self.open -= 1;
+        }
+        let time = now_ms();
+        if let Some(positions) = self.positions_of(file.source) {
+            match gone {
+                true => positions.forget(&file.path, file.id.ino),
+                false => positions.set(file.record(time)),
+            }
+        }
+        self.moved();
+    }
+
+    /// Where inotify cannot say what changed.
+    pub(super) fn look(&mut self) {
+        let now = Instant::now();
+        if !self.watch.is_blind() || self.look_at > now {
+            return;
+        }
+        self.look_at = now + LOOK_EACH;
+        let mut changed = Vec::new();
+        for (number, file) in &self.files {
+            match std::fs::metadata(&file.place) {
+                Ok(meta) if Id::of(&meta) == file.id => {
+                    if meta.len() != file.length {
+                        changed.push(*number);
+                    }
+                }
+                _ => {
+                    if file.leaving.is_none()
+                        && let Some(source) = self.sources.get_mut(file.source)
+                    {
+                        source.next_scan = now;
+                    }
+                }
+            }
+        }
+        changed.into_iter().for_each(|n| self.enqueue(n));
+    }
+}
