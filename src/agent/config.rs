@@ -406,9 +406,9 @@ impl Settings {
             for (place, key, why) in &tail.doubts {
                 review.doubt(place, key, why);
             }
-            let tag = tail.tag_of(Path::new("/x"));
+            let tag = tail.tag_of(Path::new("/xx/xx"));
             if let Some(output) = self.routed(&tag).and_then(|r| self.output_of(r.route))
-                && let Err(why) = output.form.kind(&tag, Path::new("/x"))
+                && let Err(why) = output.form.kind(&tag, Path::new("/xx/xx"))
             {
                 review.whole(format!(
                     "lines of the source at {} are lost: its tag is \"{tag}\", which goes to the `<match>` at {}: {why}",
@@ -418,7 +418,11 @@ impl Settings {
         }
         let tags = self.syslog.iter().map(|s| (s.tag.clone(), ".x.x"));
         let tags = tags.chain(self.heartbeats.iter().map(|h| (h.tag.clone(), "")));
-        let tags = tags.chain(self.tails.iter().map(|t| (t.tag_of(Path::new("/x")), "")));
+        let tags = tags.chain(
+            self.tails
+                .iter()
+                .map(|t| (t.tag_of(Path::new("/xx/xx")), "")),
+        );
         for (tag, rest) in tags {
             match self.routed(&format!("{tag}{rest}")) {
                 None => review.whole(format!(

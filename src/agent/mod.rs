@@ -6,6 +6,7 @@
 
 pub mod azure;
 pub mod beats;
+pub mod blob;
 pub mod catalogue;
 pub mod complaints;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod link;
 pub mod listen;
 pub mod notify;
 pub mod output;
+pub mod parcel;
 pub mod pid_file;
 pub mod quality;
 pub mod queue;

@@ -54,7 +54,10 @@ const LINES: &[Param] = &[
     Param::honoured("delimiter", Takes::Text),
     Param::honoured("label_delimiter", Takes::Text),
     Param::honoured("time_key", Takes::Text).or("time"),
-    Param::replaced("time_format", "the service, which reads the time field by itself"),
+    Param::replaced(
+        "time_format",
+        "the service, which reads the time field by itself",
+    ),
     Param::honoured("keep_time_key", Takes::Flag).or("false"),
     Param::honoured("types", Takes::Text),
     Param::ignored("null_value_pattern", NO_PATTERNS),
@@ -184,12 +187,7 @@ pub(super) const PLUGINS: &[Plugin] = &[
         )
     },
     source("exec", "5.3", NO_COMMANDS, &[EXEC, FORMAT]),
-    source(
-        "tail",
-        "5.3 to 5.5",
-        Verdict::Honoured,
-        &[TAIL, LINES],
-    ),
+    source("tail", "5.3 to 5.5", Verdict::Honoured, &[TAIL, LINES]),
     source(
         "sudo_tail",
         "5.3 to 5.5, 7.6",

@@ -181,20 +181,22 @@ impl Part {
             settings: plugin
                 .own_params()
                 .filter(honoured)
-                .map(|known| match element.param(known.name).filter(|p| review.counts(p)) {
-                    Some(param) => Value {
-                        name: known.name.to_owned(),
-                        value: Some(super::review::shown(Some(known), param)),
-                        default: false,
-                        at: Some(param.place.to_string()),
+                .map(
+                    |known| match element.param(known.name).filter(|p| review.counts(p)) {
+                        Some(param) => Value {
+                            name: known.name.to_owned(),
+                            value: Some(super::review::shown(Some(known), param)),
+                            default: false,
+                            at: Some(param.place.to_string()),
+                        },
+                        None => Value {
+                            name: known.name.to_owned(),
+                            value: known.default.map(str::to_owned),
+                            default: true,
+                            at: None,
+                        },
                     },
-                    None => Value {
-                        name: known.name.to_owned(),
-                        value: known.default.map(str::to_owned),
-                        default: true,
-                        at: None,
-                    },
-                })
+                )
                 .collect(),
         }
     }

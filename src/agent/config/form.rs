@@ -158,7 +158,10 @@ mod tests {
         let tag = "oms.blob.CustomLog.CUSTOM_LOG_BLOB.App_CL_ws.*";
         let pair = |a: &str, b: &str| Ok((a.to_owned(), b.to_owned()));
         let custom = "CustomLog.CUSTOM_LOG_BLOB.App_CL_ws";
-        assert_eq!(name(&blob, tag, "/var/log/a.log"), pair(custom, "/var/log/a.log"));
+        assert_eq!(
+            name(&blob, tag, "/var/log/a.log"),
+            pair(custom, "/var/log/a.log")
+        );
         assert_eq!(
             name(&blob, "oms.blob.CustomLog.X", "/a"),
             pair("CustomLog.X", "/a")
@@ -176,7 +179,13 @@ mod tests {
         assert_eq!(name(&api, "oms.api.App.a.b", "/a"), pair("App", "when"));
         let at_limit = format!("oms.api.A{}", "b".repeat(100));
         assert!(name(&api, &at_limit, "/a").is_ok());
-        for bad in ["oms.api", "oms.api.1abc", "oms.api.a", "oms.api.a-b", &format!("{at_limit}b")] {
+        for bad in [
+            "oms.api",
+            "oms.api.1abc",
+            "oms.api.a",
+            "oms.api.a-b",
+            &format!("{at_limit}b"),
+        ] {
             assert!(name(&api, bad, "/a").is_err(), "{bad}");
         }
         assert!(name(&Form::Items, "oms.api.App", "/a").is_err());

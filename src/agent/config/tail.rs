@@ -139,8 +139,12 @@ fn excluded(read: &Reader<'_>) -> Result<Vec<String>, Problem> {
     if !text.starts_with('[') {
         return patterns(read, "exclude_path", text.split(','));
     }
-    let list: Vec<String> = serde_json::from_str(text)
-        .map_err(|_| read.wrong("exclude_path", "a list of texts, such as `[\"/var/log/*.gz\"]`"))?;
+    let list: Vec<String> = serde_json::from_str(text).map_err(|_| {
+        read.wrong(
+            "exclude_path",
+            "a list of texts, such as `[\"/var/log/*.gz\"]`",
+        )
+    })?;
     patterns(read, "exclude_path", list.iter().map(String::as_str))
 }
 
@@ -176,8 +180,9 @@ fn parser(read: &Reader<'_>, doubts: &mut Doubts) -> Result<Parser, Problem> {
                 false => "this format is",
             };
             if let Some(param) = read.written("format") {
-                let why =
-                    format!("{what} not built in this version: lines are sent whole, as with `none`");
+                let why = format!(
+                    "{what} not built in this version: lines are sent whole, as with `none`"
+                );
                 doubts.push((param.place.clone(), "format", why));
             }
             return Ok(Parser::none());
@@ -197,7 +202,9 @@ fn parser(read: &Reader<'_>, doubts: &mut Doubts) -> Result<Parser, Problem> {
                 "bool" => Type::Bool,
                 "string" => continue,
                 _ => {
-                    let why = format!("`{pair}` is none of string, integer, float, bool: it stays a text");
+                    let why = format!(
+                        "`{pair}` is none of string, integer, float, bool: it stays a text"
+                    );
                     doubts.push((written.place.clone(), "types", why));
                     continue;
                 }

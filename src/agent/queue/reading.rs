@@ -1,13 +1,13 @@
 //! Reading back what is oldest.
 
+use super::Queue;
 use super::frame::{self, Kind};
 use super::mark::Position;
 use super::segment::{self, Reader};
-use super::Queue;
 use std::io;
 
 /// Most different kinds in one [`Gathered`].
-const KINDS_LIMIT: usize = 256;
+const KINDS_LIMIT: usize = 1024;
 
 /// Some items of one kind, read back for sending.
 #[derive(Debug)]
@@ -32,6 +32,20 @@ pub struct Gathered {
     pub parts: Vec<(Kind, Vec<u8>)>,
     /// All of it, for [`Queue::delivered`]; its own `kind` and `items` are empty.
     pub whole: Batch,
+}
+
+impl From<Batch> for Gathered {
+    fn from(mut batch: Batch) -> Gathered {
+        let items = std::mem::take(&mut batch.items);
+        let parts = match items.is_empty() {
+            true => Vec::new(),
+            false => vec![(batch.kind.clone(), items)],
+        };
+        Gathered {
+            parts,
+            whole: batch,
+        }
+    }
 }
 
 impl Queue {
@@ -100,7 +114,7 @@ impl Queue {
                     segment: id,
                     offset: read.at + (frame::HEAD + read.head.length) as u64,
                 };
-                bytes_taken += read.items.len() + 1;
+                bytes_taken += read.items.len();
                 match part.and_then(|n| parts.get_mut(n)) {
                     Some((_, items)) => {
                         items.push(b',');

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
+/// Deepest nesting of a JSON object.
+const DEPTH_LIMIT: usize = 60;
+
 /// How lines are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
@@ -112,6 +115,9 @@ impl Parser {
                 push_text(out, line);
             }
             Format::Json => {
+                if is_deep(line) {
+                    return Err(NoMatch("it is nested too deeply"));
+                }
                 let text = String::from_utf8_lossy(line);
                 let object: Members<'_> =
                     serde_json::from_str(&text).map_err(|_| NoMatch("it is no JSON object"))?;
@@ -226,6 +232,22 @@ fn cut<'l>(text: &'l [u8], delimiter: &[u8]) -> (&'l [u8], Option<&'l [u8]>) {
     }
 }
 
+/// Deeper than a service takes? Brackets in texts count, too, unless they are closed there.
+fn is_deep(json: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    for byte in json {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_LIMIT {
+            return true;
+        }
+    }
+    false
+}
+
 /// The members of an object in their order, values as they are written.
 struct Members<'l>(Vec<(Cow<'l, str>, &'l RawValue)>);
 
@@ -298,18 +320,24 @@ mod tests {
             time_key: Some("time".into()),
             types: Vec::new(),
         };
-        let line = br#" { "z": 1.50, "time":5, "\u0061": {"time":[1, "}"]}, "n":12345678901234567890 } "#;
+        let line =
+            br#" { "z": 1.50, "time":5, "\u0061": {"time":[1, "}"]}, "n":12345678901234567890 } "#;
         assert_eq!(
             read(&json, line).unwrap(),
             r#"{"z":1.50,"a":{"time":[1, "}"]},"n":12345678901234567890}"#
         );
         assert_eq!(read(&json, br#"{"time":1}"#).unwrap(), "");
-        assert_eq!(read(&json, b"{\"a\":\"\xff\"}").unwrap(), "{\"a\":\"\u{fffd}\"}");
+        assert_eq!(
+            read(&json, b"{\"a\":\"\xff\"}").unwrap(),
+            "{\"a\":\"\u{fffd}\"}"
+        );
         for bad in ["", "[1]", "5", "{", r#"{"a":}"#, "{} x"] {
             assert!(read(&json, bad.as_bytes()).is_err(), "{bad}");
         }
-        let deep = format!("{}{}", "{\"a\":".repeat(5000), "1".to_owned() + &"}".repeat(5000));
-        assert!(read(&json, deep.as_bytes()).is_err());
+        let deep = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+        assert!(read(&json, deep(DEPTH_LIMIT).as_bytes()).is_ok());
+        assert!(read(&json, deep(DEPTH_LIMIT + 1).as_bytes()).is_err());
+        assert!(read(&json, deep(5000).as_bytes()).is_err());
     }
 
     #[test]
@@ -317,7 +345,10 @@ mod tests {
         let csv = separated(",", true);
         for (line, wanted) in [
             (r#"7,1.50,now,yes"#, r#"{"a":7,"b":1.5,"c":true}"#),
-            (r#""7","x""y,z",,0,more"#, r#"{"a":7,"b":"x\"y,z","c":false}"#),
+            (
+                r#""7","x""y,z",,0,more"#,
+                r#"{"a":7,"b":"x\"y,z","c":false}"#,
+            ),
             ("seven,NaN", r#"{"a":"seven","b":"NaN"}"#),
             ("", r#"{"a":""}"#),
         ] {

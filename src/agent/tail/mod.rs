@@ -157,9 +157,10 @@ impl Tailer {
                 Some(number) => number,
                 None => {
                     let opened = Positions::open(&config.pos_file, &config.state);
-                    positions.push(opened.with_context(|| {
-                        format!("{}: cannot keep positions", config.place)
-                    })?);
+                    positions.push(
+                        opened
+                            .with_context(|| format!("{}: cannot keep positions", config.place))?,
+                    );
                     wanted.push(&config.pos_file);
                     positions.len() - 1
                 }
@@ -349,7 +350,8 @@ impl Tailer {
                     let mut include = source.config.patterns.include.iter();
                     include.any(|p| std::path::Path::new(p).starts_with(&path))
                 };
-                if source.next_scan > now && (of.contains(&n) || may() || folder() || on_the_way()) {
+                if source.next_scan > now && (of.contains(&n) || may() || folder() || on_the_way())
+                {
                     source.next_scan = now;
                 }
             }

@@ -50,7 +50,10 @@ impl Outlet {
         match self.queue.append(frame) {
             Ok(()) => {
                 if std::mem::take(&mut self.told) {
-                    info!("the queue `{}` takes lines of files again", self.queue.dir().display());
+                    info!(
+                        "the queue `{}` takes lines of files again",
+                        self.queue.dir().display()
+                    );
                 }
                 self.refused = None;
                 self.unsynced = true;

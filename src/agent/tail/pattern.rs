@@ -91,8 +91,7 @@ fn is_like(pattern: &str, path: &Path) -> bool {
             (None, None) => return true,
             (Some(part), Some(name)) => {
                 let (part, name) = (part.as_os_str(), name.as_os_str());
-                let like =
-                    part == name || fits_name(&part.to_string_lossy(), name.as_bytes());
+                let like = part == name || fits_name(&part.to_string_lossy(), name.as_bytes());
                 if !like {
                     return false;
                 }
@@ -176,13 +175,20 @@ mod tests {
     #[test]
     fn patterns_and_dates_and_what_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a/x.log", "a/y.log", "a/.hidden.log", "b/x.log", "b/x.log.gz", "day-20310809.log"] {
+        for name in [
+            "a/x.log",
+            "a/y.log",
+            "a/.hidden.log",
+            "b/x.log",
+            "b/x.log.gz",
+            "day-20310809.log",
+        ] {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
         let d = dir.path().display();
-        let now: Zoned = "2031-08-09T10:11:12[UTC]".parse().unwrap();
+        let now: Zoned = "2031-08-09T10:11:12+00:00[+00:00]".parse().unwrap();
         let patterns = Patterns {
             include: vec![
                 format!("{d}/*/*.log*"),
@@ -200,7 +206,10 @@ mod tests {
         assert_eq!(plain, [false, false, true, true]);
         // The folder that is not there yet is waited for in the one that is.
         let folders: Vec<_> = found.folders.iter().collect();
-        assert_eq!(folders, [dir.path(), &dir.path().join("a"), &dir.path().join("b")]);
+        assert_eq!(
+            folders,
+            [dir.path(), &dir.path().join("a"), &dir.path().join("b")]
+        );
         let may = |name: &str| patterns.may_be(&dir.path().join(name), &now);
         assert!(may("c/new.log") && may("day-20310809.log") && may("later/z.log"));
         assert!(!may("new.log") && !may("day-20310810.log") && !may("a/b/x.log"));

@@ -469,7 +469,10 @@ mod tests {
         let [a] = &positions.of(Path::new("/var/log/a.log"))[..] else {
             panic!("{:?}", positions.records);
         };
-        assert_eq!((a.offset, a.id, a.time_ms), (255, Id { dev: 0, ino: 17 }, 0));
+        assert_eq!(
+            (a.offset, a.id, a.time_ms),
+            (255, Id { dev: 0, ino: 17 }, 0)
+        );
         assert!(positions.of(Path::new("/var/log/b.log")).is_empty());
         // In our own form from now on, and the same.
         let again = Positions::open(&path, dir.path()).unwrap();

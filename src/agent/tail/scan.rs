@@ -121,7 +121,8 @@ impl Tailer {
             }
         }
         let lost = self.files.iter();
-        let lost = lost.filter(|(n, f)| f.source == number && f.leaving.is_none() && !seen.contains(n));
+        let lost =
+            lost.filter(|(n, f)| f.source == number && f.leaving.is_none() && !seen.contains(n));
         let lost: Vec<usize> = lost.map(|(n, _)| *n).collect();
         let mut replaced: HashSet<PathBuf> = moved_from;
         for n in lost {
@@ -157,7 +158,11 @@ impl Tailer {
             if stays && file.leaving.is_none() {
                 continue;
             }
-            let path = if stays { file.path.clone() } else { names[0].path.clone() };
+            let path = if stays {
+                file.path.clone()
+            } else {
+                names[0].path.clone()
+            };
             let (old, ino) = (std::mem::replace(&mut file.path, path.clone()), file.id.ino);
             file.place = path.clone();
             file.real = real(&path);
@@ -226,10 +231,13 @@ impl Tailer {
         let positions = &self.positions[self.sources[number].positions];
         let of_name = positions.of(&name.path);
         let of_inode = || positions.of_inode(id.ino).filter(|r| r.id.is(id));
-        let same = |r: &&Record| {
-            r.offset <= meta.len() && r.fingerprint.fits(&file).unwrap_or(false)
-        };
-        let known = of_name.iter().rev().find(|r| r.id.is(id) && same(r)).cloned();
+        let same =
+            |r: &&Record| r.offset <= meta.len() && r.fingerprint.fits(&file).unwrap_or(false);
+        let known = of_name
+            .iter()
+            .rev()
+            .find(|r| r.id.is(id) && same(r))
+            .cloned();
         let known = known.or_else(|| of_inode().find(same).cloned());
         let cut = of_name.iter().rev().find(|r| r.id.is(id)).cloned();
         let (mut cursor, mut fingerprint) = (Cursor::at(0), Fingerprint::default());
@@ -250,12 +258,14 @@ impl Tailer {
         } else if !of_name.is_empty() || was_there {
             self.generations_of(number, &name.path, of_name, scanned_ms, id, &mut before);
         } else {
-            let born_ms = meta.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+            let born_ms = meta
+                .created()
+                .ok()
+                .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
             let born_ms = born_ms.map(|d| d.as_millis() as u64);
             let is_new = scanned_ms.is_some_and(|then| born_ms.is_some_and(|b| b >= then));
-            let from_head = self.sources[number].config.read_from_head
-                || is_new
-                || (!first && name.plain);
+            let from_head =
+                self.sources[number].config.read_from_head || is_new || (!first && name.plain);
             if !from_head {
                 cursor = Cursor::at(meta.len());
                 fingerprint = Fingerprint::take(&file, meta.len()).unwrap_or_default();
@@ -320,7 +330,10 @@ impl Tailer {
         for beside in [home].iter().chain(&homes) {
             for generation in generations::later(beside, since) {
                 let again = into.iter().any(|(g, _)| g.id == generation.id);
-                if again || generation.id == now || self.knows(source, generation.id, &generation.file) {
+                if again
+                    || generation.id == now
+                    || self.knows(source, generation.id, &generation.file)
+                {
                     continue;
                 }
                 let record = Record {
@@ -347,7 +360,9 @@ impl Tailer {
             let mut same = p.of_inode(id.ino).filter(|r| r.id.is(id));
             // All of it was read; one that has grown since is not done.
             let done = |r: &Record| file.metadata().is_ok_and(|m| m.len() <= r.offset);
-            same.any(|r| r.fingerprint.length > 0 && done(r) && r.fingerprint.fits(file).unwrap_or(false))
+            same.any(|r| {
+                r.fingerprint.length > 0 && done(r) && r.fingerprint.fits(file).unwrap_or(false)
+            })
         })
     }
 

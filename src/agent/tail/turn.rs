@@ -2,9 +2,9 @@
 
 use super::fingerprint::Fingerprint;
 use super::follow::Followed;
+use super::format::Parser;
 use super::generations;
 use super::lines::{Cursor, LINE_LIMIT, Line, split};
-use super::format::Parser;
 use super::{BLOCK, OPEN_LIMIT, Source, Tailer};
 use crate::agent::config::Form;
 use crate::agent::queue::frame::Frame;
@@ -319,7 +319,10 @@ fn fill<'a>(
         }
         // Half a record is none, but it is a text.
         let parser = if cut { &none } else { &config.parser };
-        match filling.frame.try_push(|out| parser.record(out, line, extra)) {
+        match filling
+            .frame
+            .try_push(|out| parser.record(out, line, extra))
+        {
             Ok(true) => filling.pending.queued += 1,
             Ok(false) => {}
             Err(reason) => {
