@@ -11,5 +11,6 @@ mod reload;
 mod renewal;
 mod sink;
 mod stage;
+mod tail;
 mod telemetry;
 mod with_hub;

@@ -26,6 +26,8 @@ pub struct Followed {
     pub cursor: Cursor,
     /// Its length when it was looked at last.
     pub length: u64,
+    /// When that was, milliseconds since 1970.
+    pub looked_ms: u64,
     /// Open.
     pub file: Option<File>,
     /// It is no longer what its name means, and is let go then.

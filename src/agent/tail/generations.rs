@@ -82,15 +82,15 @@ pub fn later(path: &Path, since_ms: u64) -> Vec<Generation> {
     found
 }
 
-/// The copy of a file that was then cut: it begins with the same bytes, and is longer than what was
-/// read. None if too few bytes are known.
+/// The copy of a file that was then cut: it begins with the same bytes, and has at least what was read.
+/// None if too few bytes are known.
 pub fn copy(path: &Path, fingerprint: Fingerprint, offset: u64) -> Option<Generation> {
     if fingerprint.length < COPY_BYTES {
         return None;
     }
     let mut found: Vec<Generation> = names(path)
         .filter_map(|place| generation(&place))
-        .filter(|g| g.file.metadata().is_ok_and(|m| m.len() > offset))
+        .filter(|g| g.file.metadata().is_ok_and(|m| m.len() >= offset))
         .filter(|g| fingerprint.fits(&g.file).unwrap_or(false))
         .collect();
     found.sort_by_key(|g| g.written_ms);
@@ -159,7 +159,8 @@ mod tests {
         std::fs::copy(&log, dir.path().join("a.log.1")).unwrap();
         let found = copy(&log, fingerprint, 10).unwrap();
         assert_eq!(found.place, dir.path().join("a.log.1"));
-        assert!(copy(&log, fingerprint, text.len() as u64).is_none());
+        assert!(copy(&log, fingerprint, text.len() as u64).is_some());
+        assert!(copy(&log, fingerprint, text.len() as u64 + 1).is_none());
         let short = Fingerprint::take(&file, COPY_BYTES as u64 - 1).unwrap();
         assert!(copy(&log, short, 10).is_none());
         std::fs::rename(&log, dir.path().join("other")).unwrap();

@@ -131,7 +131,7 @@ impl Tailer {
         }
         for name in fresh {
             let was_there = replaced.contains(&name.path);
-            self.begin(number, name, was_there);
+            self.begin(number, name, was_there, begun_ms);
         }
         self.sources[number].scanned_ms = Some(begun_ms);
     }
@@ -214,7 +214,7 @@ impl Tailer {
     }
 
     /// Begins to follow a file that is new to this run.
-    fn begin(&mut self, number: usize, name: Named, was_there: bool) {
+    fn begin(&mut self, number: usize, name: Named, was_there: bool, begun_ms: u64) {
         let (file, meta) = match generations::open(&name.path) {
             Ok(opened) => opened,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return,
@@ -253,8 +253,8 @@ impl Tailer {
         } else if let Some(record) = cut {
             // Cut to nothing, or written anew, while we were away.
             let home = real(&name.path).unwrap_or_else(|| name.path.clone());
-            let copy = generations::copy(&home, record.fingerprint, record.offset);
-            before.extend(copy.map(|c| (c, record)));
+            let since = Some(record.time_ms).filter(|t| *t > 0);
+            before = self.copies(number, &home, &record, since);
         } else if !of_name.is_empty() || was_there {
             self.generations_of(number, &name.path, of_name, scanned_ms, id, &mut before);
         } else {
@@ -273,8 +273,7 @@ impl Tailer {
         }
         for (generation, record) in before {
             if !self.knows(number, generation.id, &generation.file) {
-                let from = record.offset;
-                self.follow_generation(number, &name.path, generation, record.fingerprint, from);
+                self.follow_generation(number, generation, record);
             }
         }
         drop(file);
@@ -287,6 +286,7 @@ impl Tailer {
             fingerprint,
             cursor,
             length: u64::MAX,
+            looked_ms: begun_ms,
             file: None,
             leaving: None,
             waits: false,
@@ -328,25 +328,73 @@ impl Tailer {
         // Those that came and went while nobody looked.
         let Some(since) = since else { return };
         for beside in [home].iter().chain(&homes) {
-            for generation in generations::later(beside, since) {
-                let again = into.iter().any(|(g, _)| g.id == generation.id);
-                if again
-                    || generation.id == now
-                    || self.knows(source, generation.id, &generation.file)
-                {
-                    continue;
-                }
-                let record = Record {
-                    path: path.to_owned(),
-                    real: None,
-                    id: generation.id,
-                    fingerprint: Fingerprint::default(),
-                    offset: 0,
-                    time_ms: 0,
-                };
-                into.push((generation, record));
+            let unknown = self.unknown(source, path, beside, since, now);
+            let again = |g: &Generation| into.iter().any(|(known, _)| known.id == g.id);
+            let unknown: Vec<_> = unknown.into_iter().filter(|(g, _)| !again(g)).collect();
+            into.extend(unknown);
+        }
+    }
+
+    /// Files that may have been called `path` and that nobody has read a byte of, oldest first.
+    fn unknown(
+        &self,
+        source: usize,
+        path: &Path,
+        beside: &Path,
+        since_ms: u64,
+        now: Id,
+    ) -> Vec<(Generation, Record)> {
+        let found = generations::later(beside, since_ms).into_iter();
+        let found = found.filter(|g| g.id != now && !self.knows(source, g.id, &g.file));
+        let whole = |generation: Generation| {
+            let record = Record {
+                path: path.to_owned(),
+                real: None,
+                id: generation.id,
+                fingerprint: Fingerprint::default(),
+                offset: 0,
+                time_ms: 0,
+            };
+            (generation, record)
+        };
+        found.map(whole).collect()
+    }
+
+    /// Where the rest of a file is that was copied and cut, and then perhaps again: what is in the
+    /// copies and was not read. `cut` says how far it was.
+    pub(super) fn copies(
+        &mut self,
+        source: usize,
+        home: &Path,
+        cut: &Record,
+        since_ms: Option<u64>,
+    ) -> Vec<(Generation, Record)> {
+        let mut found = Vec::new();
+        let copy = generations::copy(home, cut.fingerprint, cut.offset);
+        if let Some(copy) = copy.filter(|c| !self.knows(source, c.id, &c.file)) {
+            let length = copy.file.metadata().map_or(0, |m| m.len());
+            let record = Record {
+                id: copy.id,
+                real: None,
+                ..cut.clone()
+            };
+            if length > cut.offset {
+                found.push((copy, record));
+            } else if let Some(positions) = self.positions_of(source) {
+                // All that is in it was read: it is not to be taken for a file of its own.
+                positions.set(Record {
+                    time_ms: now_ms(),
+                    ..record
+                });
             }
         }
+        if let Some(since) = since_ms {
+            let unknown = self.unknown(source, &cut.path, home, since, cut.id);
+            let again = |g: &Generation| found.iter().any(|(f, _)| f.id == g.id);
+            let unknown: Vec<_> = unknown.into_iter().filter(|(g, _)| !again(g)).collect();
+            found.extend(unknown);
+        }
+        found
     }
 
     /// Is the file followed, or was it?
@@ -366,26 +414,25 @@ impl Tailer {
         })
     }
 
-    /// Reads the rest of a file that was called `path`.
+    /// Reads the rest of a file that has another name now; `record` says how far it was read.
     pub(super) fn follow_generation(
         &mut self,
         source: usize,
-        path: &Path,
         generation: Generation,
-        fingerprint: Fingerprint,
-        offset: u64,
+        record: Record,
     ) {
         let wait = self.sources.get(source).map(|s| s.config.rotate_wait);
         self.open += 1;
         self.follow(Followed {
             source,
-            path: path.to_owned(),
+            path: record.path,
             real: None,
             place: generation.place,
             id: generation.id,
-            fingerprint,
-            cursor: Cursor::at(offset),
+            fingerprint: record.fingerprint,
+            cursor: Cursor::at(record.offset),
             length: u64::MAX,
+            looked_ms: now_ms(),
             file: Some(generation.file),
             leaving: Some(Instant::now() + wait.unwrap_or_default()),
             waits: false,

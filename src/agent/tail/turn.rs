@@ -5,7 +5,7 @@ use super::follow::Followed;
 use super::format::Parser;
 use super::generations;
 use super::lines::{Cursor, LINE_LIMIT, Line, split};
-use super::{BLOCK, OPEN_LIMIT, Source, Tailer};
+use super::{BLOCK, OPEN_LIMIT, Source, Tailer, now_ms};
 use crate::agent::config::Form;
 use crate::agent::queue::frame::Frame;
 use crate::agent::syslog::item::push_text;
@@ -143,6 +143,7 @@ impl Tailer {
             return Ok(Turn::More);
         }
         let over = followed.leaving.is_some_and(|until| until <= now);
+        followed.looked_ms = now_ms();
         let have = read_at(file, &mut self.buffer, from)?;
         if have == 0 && !over {
             return Ok(Turn::Done);
@@ -199,26 +200,18 @@ impl Tailer {
         let Some(file) = self.files.get_mut(&number) else {
             return;
         };
-        let (fingerprint, offset) = (file.fingerprint, file.cursor.offset);
+        let (source, home, since) = (file.source, file.home().to_owned(), file.looked_ms);
+        let before = file.record(0);
         file.cursor = Cursor::at(0);
         file.fingerprint = Fingerprint::default();
         file.unsaved = true;
-        let (source, path, home) = (file.source, file.path.clone(), file.home().to_owned());
-        let copy = generations::copy(&home, fingerprint, offset);
-        let copy = copy.filter(|c| !self.knows(source, c.id, &c.file));
-        match &copy {
-            Some(copy) => info!(
-                "`{}` was cut or written anew: the rest of what it held is read from its copy `{}`",
-                path.display(),
-                copy.place.display()
-            ),
-            None => info!(
-                "`{}` was cut or written anew after {offset} bytes: it is read from its beginning",
-                path.display()
-            ),
-        }
-        if let Some(copy) = copy {
-            self.follow_generation(source, &path, copy, fingerprint, offset);
+        info!(
+            "`{}` was cut or written anew after {} bytes: it is read from its beginning",
+            before.path.display(),
+            before.offset
+        );
+        for (generation, record) in self.copies(source, &home, &before, Some(since)) {
+            self.follow_generation(source, generation, record);
         }
         self.moved();
     }
