@@ -87,8 +87,7 @@ fn lines_become_rows_when_notice_is_given() {
     );
     assert_eq!(stage.items(), r#"{"n":0}"#, "not yet");
     assert_eq!(notice(&stage, &agent, &path, 0, 11), 200);
-    let rows =
-        stage.value("SELECT Computer, Type, RawData, FilePath FROM CustomLog");
+    let rows = stage.value("SELECT Computer, Type, RawData, FilePath FROM CustomLog");
     let row = |line: &str| {
         format!(
             r#"{{"Computer":"web01","Type":"App_CL","RawData":"{line}","FilePath":"/var/log/aé.log"}}"#

@@ -14,6 +14,7 @@ pub mod lines;
 mod outlet;
 pub mod pattern;
 pub mod positions;
+mod rotated;
 mod scan;
 mod turn;
 mod watch;
@@ -81,7 +82,7 @@ pub fn start(
     control: &Arc<Control>,
     figures: &Figures,
 ) -> Result<Option<Tailing>> {
-    if settings.tails.is_empty() {
+    if !settings.tails.iter().any(|t| is_carried(settings, t)) {
         return Ok(None);
     }
     let (wake, woken) = UnixStream::pair().context("cannot make a socket pair")?;
@@ -151,7 +152,8 @@ impl Tailer {
         let mut positions: Vec<Positions> = Vec::new();
         let mut wanted: Vec<&PathBuf> = Vec::new();
         let mut sources = Vec::new();
-        for (config, figures) in settings.tails.iter().zip(figures) {
+        let tails = settings.tails.iter().zip(figures);
+        for (config, figures) in tails.filter(|(t, _)| is_carried(settings, t)) {
             let known = wanted.iter().position(|p| **p == config.pos_file);
             let number = match known {
                 Some(number) => number,
@@ -398,6 +400,17 @@ impl Tailer {
         let number = self.sources.get(source)?.positions;
         self.positions.get_mut(number)
     }
+}
+
+/// Have its lines a way to the service? Where not, the loader has told, and nothing is read.
+fn is_carried(settings: &Settings, tail: &Tail) -> bool {
+    let example = std::path::Path::new("/xx/xx");
+    let tag = tail.tag_of(example);
+    let output = match settings.route(&tag) {
+        Some(Route::Output(number)) => settings.outputs.get(number),
+        _ => None,
+    };
+    output.is_some_and(|o| o.form.kind(&tag, example).is_ok())
 }
 
 /// Milliseconds since 1970.
