@@ -2,7 +2,7 @@
 
 use crate::hub::{Hub, Member};
 use crate::sink::{Reply, Sink};
-use crate::stage::{PATIENCE, Stage, eventually};
+use crate::stage::{PATIENCE, Stage, eventually, number_in};
 use omsagent::hub::Reader;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -211,13 +211,8 @@ fn numbered(path: &Path, generation: u32) -> PathBuf {
     name.into()
 }
 
-/// `OMSAGENT_TAIL_LINES` and `OMSAGENT_TAIL_KILLS` make it long (`tests/sweep/tail.sh`).
-#[test]
-fn killed_at_random_it_loses_no_line_of_files_that_are_rotated() {
-    let (lines, kills) = (
-        number("OMSAGENT_TAIL_LINES", 20_000),
-        number("OMSAGENT_TAIL_KILLS", 5),
-    );
+/// An agent's stage that follows `files/*.log` and sends to a sink that counts.
+fn followed() -> (Stage, Shared) {
     let taken: Shared = Arc::default();
     let sink = {
         let taken = Arc::clone(&taken);
@@ -236,7 +231,6 @@ fn killed_at_random_it_loses_no_line_of_files_that_are_rotated() {
     };
     let stage = Stage::onboarded(&sink.url());
     std::fs::create_dir(stage.path("files")).unwrap();
-    let at = |name: &str| stage.path("files").join(name);
     configure(
         &stage,
         &format!(
@@ -247,6 +241,18 @@ fn killed_at_random_it_loses_no_line_of_files_that_are_rotated() {
             stage.output("out_oms_api", "api")
         ),
     );
+    (stage, taken)
+}
+
+/// `OMSAGENT_TAIL_LINES` and `OMSAGENT_TAIL_KILLS` make it long (`tests/sweep/tail.sh`).
+#[test]
+fn killed_at_random_it_loses_no_line_of_files_that_are_rotated() {
+    let (lines, kills) = (
+        number("OMSAGENT_TAIL_LINES", 20_000),
+        number("OMSAGENT_TAIL_KILLS", 5),
+    );
+    let (stage, taken) = followed();
+    let at = |name: &str| stage.path("files").join(name);
     let each = (lines / 4 / 10).clamp(1, 5000);
     let writer = |name: &str, first| Writer {
         path: at(name),
@@ -368,6 +374,61 @@ fn killed_at_random_it_loses_no_line_of_files_that_are_rotated() {
         taken.twice
     );
     assert_eq!(lost, [0, 0, 0, 0], "{}", stage.log());
+}
+
+/// Copying and cutting while somebody writes: what came between the two is nowhere any more. All that
+/// still stands in a file has arrived.
+#[test]
+fn what_copying_and_cutting_loses_is_what_no_file_has() {
+    let lines = number("OMSAGENT_TAIL_LINES", 20_000);
+    let (stage, taken) = followed();
+    let log = stage.path("files/a.log");
+    let agent = stage.start();
+    let done = AtomicBool::new(false);
+    let mut cuts = 0;
+    std::thread::scope(|scope| {
+        let writer = Writer {
+            path: log.clone(),
+            first: 0,
+            step: 1,
+            count: lines,
+            each: u32::MAX,
+        };
+        let done = &done;
+        scope.spawn(move || {
+            writer.write(|_, _| None);
+            done.store(true, Ordering::SeqCst);
+        });
+        eventually("the file", || log.exists());
+        while !done.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(100 + random() % 300));
+            cuts += 1;
+            std::fs::copy(&log, numbered(&log, cuts)).unwrap();
+            File::options()
+                .write(true)
+                .open(&log)
+                .unwrap()
+                .set_len(0)
+                .unwrap();
+        }
+    });
+    let mut standing = BTreeSet::new();
+    for entry in std::fs::read_dir(stage.path("files")).unwrap().flatten() {
+        let text = std::fs::read_to_string(entry.path()).unwrap();
+        standing.extend(text.lines().filter_map(number_in));
+    }
+    let missing = || standing.difference(&taken.lock().unwrap().numbers).count();
+    let until = Instant::now() + PATIENCE;
+    while missing() > 0 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let missing = missing();
+    let nowhere = lines as usize - taken.lock().unwrap().numbers.len() - missing;
+    println!(
+        "tail: {lines} lines, {cuts} times copied and cut under a writer that does not wait: {nowhere} in no file any more and not sent, {missing} in a file and not sent"
+    );
+    assert_eq!(missing, 0, "{}", stage.log());
+    assert!(agent.stop().0.success());
 }
 
 fn random() -> u64 {

@@ -13,7 +13,7 @@ const ENTRIES_LIMIT: usize = 100_000;
 /// A copy is known by its first bytes; fewer than these could be anybody's.
 const COPY_BYTES: u16 = 32;
 /// Clocks of files are coarse, and clocks are set.
-const SLACK_MS: u64 = 2000;
+pub const SLACK_MS: u64 = 2000;
 
 /// Opens a regular file for reading, without waiting for anybody.
 pub fn open(path: &Path) -> io::Result<(File, Metadata)> {

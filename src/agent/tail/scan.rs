@@ -2,7 +2,7 @@
 
 use super::fingerprint::{Fingerprint, Id};
 use super::follow::{Followed, real};
-use super::generations::{self, Generation};
+use super::generations::{self, Generation, SLACK_MS};
 use super::lines::Cursor;
 use super::positions::Record;
 use super::{LOOK_EACH, Source, Tailer, now_ms};
@@ -231,7 +231,8 @@ impl Tailer {
                 .ok()
                 .and_then(|t| t.duration_since(UNIX_EPOCH).ok());
             let born_ms = born_ms.map(|d| d.as_millis() as u64);
-            let is_new = scanned_ms.is_some_and(|then| born_ms.is_some_and(|b| b >= then));
+            let is_new =
+                scanned_ms.is_some_and(|then| born_ms.is_some_and(|b| b + SLACK_MS >= then));
             let from_head =
                 self.sources[number].config.read_from_head || is_new || (!first && name.plain);
             if !from_head {
