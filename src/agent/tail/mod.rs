@@ -58,6 +58,8 @@ const GATHER: Duration = Duration::from_millis(50);
 const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// How often files are looked at where inotify cannot say.
 const LOOK_EACH: Duration = Duration::from_secs(1);
+/// The thread gets this long to end.
+const END_GRACE: Duration = Duration::from_millis(1200);
 /// Turns after which the thread looks up from its work.
 const TURNS: usize = 64;
 
@@ -69,9 +71,16 @@ pub struct Tailing {
 
 impl Tailing {
     /// Ends it, once [`Control::stop`] was called: what is in queues and positions is on the disk then.
+    /// A file system that does not answer is not waited for.
     pub fn end(self) {
         let _ = (&self.wake).write_all(b"x");
-        let _ = self.thread.join();
+        let until = Instant::now() + END_GRACE;
+        while !self.thread.is_finished() {
+            if Instant::now() > until {
+                return warn!("reading files does not end: a file system does not answer");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -279,16 +288,27 @@ impl Tailer {
                         self.parked.push(number);
                     }
                 }
-                Turn::Gone => {
-                    if let Some(file) = self.files.get(&number)
-                        && let Some(source) = self.sources.get_mut(file.source)
-                    {
-                        source.next_scan = Instant::now();
-                    }
-                }
+                Turn::Gone => self.is_gone(number),
             }
             if self.control.stopping() {
                 break;
+            }
+        }
+    }
+
+    /// The name means another file, or none: the patterns are looked up, or it is let go.
+    fn is_gone(&mut self, number: usize) {
+        let Some(file) = self.files.get(&number) else {
+            return;
+        };
+        let now = Instant::now();
+        match file.leaving {
+            Some(until) if until <= now => self.drop_file(number),
+            Some(_) => {}
+            None => {
+                if let Some(source) = self.sources.get_mut(file.source) {
+                    source.next_scan = now;
+                }
             }
         }
     }

@@ -21,9 +21,9 @@ impl Tailer {
         let wait = self.sources.get(file.source).map(|s| s.config.rotate_wait);
         file.leaving = Some(now + wait.unwrap_or_default());
         let still = |path: &Path| generations::open_same(path, file.id).ok().flatten();
-        let mut opened = 0;
+        let mut opened = false;
         if file.file.is_none() {
-            opened = 1;
+            opened = true;
             match still(&file.place) {
                 Some(same) => file.file = Some(same),
                 None => match generations::renamed(file.home(), file.id) {
@@ -31,14 +31,16 @@ impl Tailer {
                         file.place = place;
                         file.file = Some(same);
                     }
-                    None => opened = 0,
+                    None => opened = false,
                 },
             }
         } else if let Some((place, _)) = generations::renamed(file.home(), file.id) {
             file.place = place;
         }
         let path = file.path.clone();
-        self.open += opened;
+        if opened {
+            self.opened(number);
+        }
         self.unlist(number, &path);
         self.leaving.push(number);
         self.enqueue(number);
@@ -170,8 +172,7 @@ impl Tailer {
         record: Record,
     ) {
         let wait = self.sources.get(source).map(|s| s.config.rotate_wait);
-        self.open += 1;
-        self.follow(Followed {
+        let number = self.follow(Followed {
             source,
             path: record.path,
             real: None,
@@ -187,6 +188,7 @@ impl Tailer {
             unsaved: true,
             used: self.uses,
         });
+        self.opened(number);
     }
 
     /// Files whose time is over get their last turn.
@@ -194,13 +196,7 @@ impl Tailer {
         let now = Instant::now();
         for number in self.leaving.clone() {
             let file = self.files.get(&number);
-            let over = file.is_some_and(|f| f.leaving.is_some_and(|until| until <= now));
-            if !over {
-                continue;
-            }
-            if file.is_some_and(|f| f.file.is_none() && !f.place.exists()) {
-                self.drop_file(number);
-            } else {
+            if file.is_some_and(|f| f.leaving.is_some_and(|until| until <= now)) {
                 self.enqueue(number);
             }
         }

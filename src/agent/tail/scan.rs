@@ -265,7 +265,7 @@ impl Tailer {
         self.follow(followed);
     }
 
-    pub(super) fn follow(&mut self, file: Followed) {
+    pub(super) fn follow(&mut self, file: Followed) -> usize {
         let number = self.next_number;
         self.next_number += 1;
         self.ids.insert((file.source, file.id), number);
@@ -277,6 +277,7 @@ impl Tailer {
         }
         self.enqueue(number);
         self.moved();
+        number
     }
 
     fn list(&mut self, number: usize) {

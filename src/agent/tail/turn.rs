@@ -10,10 +10,14 @@ use crate::agent::config::Form;
 use crate::agent::queue::frame::Frame;
 use crate::agent::syslog::item::push_text;
 use log::{info, warn};
+use memchr::memchr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
+
+/// Files that are closed when too many are open.
+const CLOSED_AT_ONCE: usize = 32;
 
 /// What a line that was cut has at its end.
 pub const CUT_MARK: &str = " [omsagent: cut here]";
@@ -104,25 +108,38 @@ impl Tailer {
         if file.file.is_some() {
             return Ok(true);
         }
-        match generations::open_same(&file.place, file.id) {
-            Ok(Some(opened)) => file.file = Some(opened),
-            Ok(None) => return Ok(false),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(e),
+        let same = match generations::open_same(&file.place, file.id) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Ok(same) => same,
+            Err(_) => None,
+        };
+        file.file = same;
+        if file.file.is_none()
+            && file.leaving.is_some()
+            && let Some((place, same)) = generations::renamed(file.home(), file.id)
+        {
+            file.place = place;
+            file.file = Some(same);
         }
-        self.open += 1;
-        if self.open > OPEN_LIMIT {
-            self.close_one(number);
+        let opened = file.file.is_some();
+        if opened {
+            self.opened(number);
         }
-        Ok(true)
+        Ok(opened)
     }
 
-    /// Closes the file that was used longest ago; one that may be deleted is the last choice.
-    fn close_one(&mut self, but: usize) {
+    /// One more is open. Of too many those are closed that were used longest ago; those that may be
+    /// deleted are the last choice.
+    pub(super) fn opened(&mut self, number: usize) {
+        self.open += 1;
+        if self.open <= OPEN_LIMIT {
+            return;
+        }
         let open = self.files.iter_mut();
-        let open = open.filter(|(n, f)| f.file.is_some() && **n != but);
-        let oldest = open.min_by_key(|(_, f)| (f.leaving.is_some(), f.used));
-        if let Some((_, file)) = oldest {
+        let open = open.filter(|(n, f)| f.file.is_some() && **n != number);
+        let mut open: Vec<_> = open.map(|(_, f)| f).collect();
+        open.sort_unstable_by_key(|f| (f.leaving.is_some(), f.used));
+        for file in open.into_iter().take(CLOSED_AT_ONCE) {
             file.file = None;
             self.open -= 1;
         }
@@ -148,7 +165,8 @@ impl Tailer {
         if have == 0 && !over {
             return Ok(Turn::Done);
         }
-        let last = over && have < self.buffer.len() && from + have as u64 >= length;
+        // What is still written to gets its time anew.
+        let last = over && have < BLOCK && memchr(b'\n', &self.buffer[..have]).is_none();
         let others = !self.work.is_empty();
         let (Some(source), Some(outlet), Some(config)) = (
             self.sources.get_mut(followed.source),
@@ -180,6 +198,9 @@ impl Tailer {
             followed.cursor = filled.committed;
             followed.unsaved = true;
             followed.fingerprint = followed.fingerprint.grow(file, followed.cursor.offset)?;
+            if followed.leaving.is_some() {
+                followed.leaving = Some(now + source.config.rotate_wait);
+            }
             self.moved();
         }
         Ok(match (refused, stopped || have == BLOCK) {
