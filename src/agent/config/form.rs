@@ -66,11 +66,11 @@ impl Form {
         })
     }
 
-    /// Most bytes of items in one request. A blob's request is four, so it is worth more.
+    /// Most bytes of items in one request. A blob's is four requests, so it is worth more.
     pub(super) fn request_limit(&self) -> u64 {
         match self {
             Form::Items | Form::Records { .. } => 1 << 20,
-            Form::Blob { .. } => 4 << 20,
+            Form::Blob { .. } => 2 << 20,
         }
     }
 

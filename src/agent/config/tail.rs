@@ -170,6 +170,7 @@ fn parser(read: &Reader<'_>, doubts: &mut Doubts) -> Result<Parser, Problem> {
         "json" => Format::Json,
         "csv" => separated(",", true)?,
         "tsv" => separated("\t", false)?,
+        "apache2" => Format::Apache2,
         "ltsv" => Format::Labelled {
             delimiter: delimiter("\t"),
             label_delimiter: text("label_delimiter").unwrap_or_else(|| ":".into()),

@@ -3,7 +3,10 @@
 //! A format that needs regular expressions is not here yet; the loader says so, and lines are then
 //! sent as `none` would. One more is one more [`Format`] and its arm in [`Parser::members`].
 
+mod access;
+
 use crate::agent::syslog::item::push_text;
+use access::Access;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -29,6 +32,8 @@ pub enum Format {
         /// Values may be in double quotes (`csv`).
         quotes: bool,
     },
+    /// Apache's access log, common or combined.
+    Apache2,
     /// `label:value`, with something between them.
     Labelled {
         /// What stands between pairs.
@@ -140,6 +145,22 @@ impl Parser {
                     let (value, behind) = field(text, delimiter.as_bytes(), *quotes)?;
                     rest = behind;
                     self.text(out, key.as_bytes(), &value);
+                }
+            }
+            Format::Apache2 => {
+                let access = Access::read(line).ok_or(NoMatch("it is no line of an access log"))?;
+                for (key, value) in access.texts() {
+                    if let Some(value) = value {
+                        self.text(out, key, value);
+                    }
+                }
+                for (key, value) in [("code", access.code), ("size", access.size)] {
+                    let number = std::str::from_utf8(value)
+                        .ok()
+                        .and_then(|v| v.parse::<u64>().ok());
+                    self.key(out, key.as_bytes());
+                    let number = number.map_or("null".to_owned(), |n| n.to_string());
+                    out.extend_from_slice(number.as_bytes());
                 }
             }
             Format::Labelled {
@@ -376,13 +397,43 @@ mod tests {
         assert_eq!(read(&ltsv, b"junk").unwrap(), "");
     }
 
+    #[test]
+    fn access_logs() {
+        let parser = |time_key: Option<&str>| Parser {
+            format: Format::Apache2,
+            time_key: time_key.map(str::to_owned),
+            types: Vec::new(),
+        };
+        let line = br#"10.0.0.7 - bob [09/Aug/2031:10:11:12 +0200] "GET /a?b=\"c\" d HTTP/1.1" 200 2326 "http://x/" "Mozilla (X; \"Y\")""#;
+        assert_eq!(
+            read(&parser(Some("time")), line).unwrap(),
+            r#"{"host":"10.0.0.7","user":"bob","method":"GET","path":"/a?b=\\\"c\\\" d","referer":"http://x/","agent":"Mozilla (X; \\\"Y\\\")","code":200,"size":2326}"#
+        );
+        let line = br#"::1 - - [09/Aug/2031:10:11:12 +0200] "-" 408 -"#;
+        assert_eq!(
+            read(&parser(None), line).unwrap(),
+            r#"{"host":"::1","user":"-","time":"09/Aug/2031:10:11:12 +0200","method":"-","code":408,"size":null}"#
+        );
+        for bad in [
+            "",
+            "a b c d",
+            r#"h - - [t] "GET / HTTP/1.1" 200"#,
+            r#"h - - [t] "GET / HTTP/1.1 200 5"#,
+            r#"h - - [t] "GET / HTTP/1.1" 200 5 "r""#,
+            r#"h - - [t] "GET / HTTP/1.1" 200 5 "r" "a" x"#,
+        ] {
+            assert!(read(&parser(None), bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_line_makes_json_or_is_refused(line: Vec<u8>, which in 0..4) {
+        fn any_line_makes_json_or_is_refused(line: Vec<u8>, which in 0..5) {
             let parser = match which {
                 0 => Parser::none(),
                 1 => Parser { format: Format::Json, ..Parser::none() },
                 2 => separated(",", true),
+                3 => Parser { format: Format::Apache2, ..Parser::none() },
                 _ => separated("", false),
             };
             let mut out = Vec::new();
