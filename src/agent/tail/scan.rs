@@ -83,7 +83,9 @@ impl Tailer {
             let real = file.real.as_deref().and_then(Path::parent);
             folders.extend(real.map(Path::to_owned));
         }
-        self.watch.set(&folders)
+        let live = self.files.values().filter(|f| f.leaving.is_none());
+        let holding: HashSet<&Path> = live.filter_map(|f| f.home().parent()).collect();
+        self.watch.set(&folders, |folder| holding.contains(folder))
     }
 
     fn scan(&mut self, number: usize) {

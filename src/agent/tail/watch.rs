@@ -2,10 +2,11 @@
 //! caller looks by itself, each second.
 
 use log::warn;
+use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Most folders that are watched; files in others are looked at each second.
 pub const FOLDERS_LIMIT: usize = 4096;
@@ -56,9 +57,9 @@ impl Watch {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Watches these folders and no others. True when one is new: what happened in it before is not
-    /// known.
-    pub fn set(&mut self, wanted: &BTreeSet<PathBuf>) -> bool {
+    /// Watches these folders and no others; `holds` says in which of them files are followed. True
+    /// when one is new: what happened in it before is not known.
+    pub fn set(&mut self, wanted: &BTreeSet<PathBuf>, holds: impl Fn(&Path) -> bool) -> bool {
         let Some(inotify) = &self.inotify else {
             return false;
         };
@@ -96,14 +97,16 @@ impl Watch {
                     new = true;
                 }
                 // Gone since, or not ours to read: the next look at the patterns says so.
-                Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => {}
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(Errno::EACCES) if !holds(folder) => {}
+                Err(Errno::ENOSPC) => {
+                    refused = Some("the limit is fs.inotify.max_user_watches".to_owned());
+                }
                 Err(errno) => refused = Some(format!("`{}`: {errno}", folder.display())),
             }
         }
         if let (Some(why), false) = (&refused, self.blind) {
-            warn!(
-                "cannot watch every folder ({why}; the limit is fs.inotify.max_user_watches): files are looked at each second"
-            );
+            warn!("cannot watch every folder ({why}): files are looked at each second");
         }
         self.blind = refused.is_some();
         new
@@ -156,7 +159,7 @@ impl Watch {
     }
 
     #[cfg(test)]
-    fn covers(&self, folder: &std::path::Path) -> bool {
+    fn covers(&self, folder: &Path) -> bool {
         self.folders.contains_key(folder)
     }
 }
@@ -172,7 +175,7 @@ mod tests {
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         let mut watch = Watch::new();
         let folders = BTreeSet::from([dir.path().to_owned()]);
-        assert!(watch.set(&folders) && !watch.set(&folders));
+        assert!(watch.set(&folders, |_| true) && !watch.set(&folders, |_| true));
         assert!(watch.covers(dir.path()) && !watch.is_blind());
         let mut file = std::fs::File::create(&a).unwrap();
         let events = watch.events();
