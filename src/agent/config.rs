@@ -7,12 +7,16 @@
 pub mod convert;
 mod counters;
 pub mod effective;
+mod form;
 mod reader;
 pub mod report;
 mod review;
+mod tail;
 
 pub use counters::Counters;
+pub use form::Form;
 pub use review::{Directive, Entry, Finding, Review, Severity};
+pub use tail::Tail;
 
 use crate::agent::catalogue::{Plugin, Section, Verdict};
 use crate::agent::route::Pattern;
@@ -21,9 +25,6 @@ use reader::Reader;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Largest `buffer_chunk_limit` that has a meaning for us: what one request carries.
-const REQUEST_LIMIT: u64 = 1 << 20;
 
 /// What shall run.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub telemetry: Vec<Telemetry>,
     /// Performance counters.
     pub counters: Vec<Counters>,
+    /// Files.
+    pub tails: Vec<Tail>,
     /// Destinations.
     pub outputs: Vec<Output>,
     /// Every `<match>` in order.
@@ -171,6 +174,8 @@ pub struct Output {
     pub max_retry_wait: Duration,
     /// With `Content-Encoding: deflate`.
     pub compress: bool,
+    /// What is made of its items.
+    pub form: Form,
     /// Where it is written.
     pub place: String,
 }
@@ -194,6 +199,7 @@ impl Settings {
             topology: Vec::new(),
             telemetry: Vec::new(),
             counters: Vec::new(),
+            tails: Vec::new(),
             outputs: Vec::new(),
             routes: Vec::new(),
             notes: Vec::new(),
@@ -214,7 +220,7 @@ impl Settings {
             };
             let built = match section {
                 Section::Match => settings.output(element, plugin, build, state),
-                Section::Source if build => settings.source(element, plugin, &mut review),
+                Section::Source if build => settings.source(element, plugin, state, &mut review),
                 // What the shipped filters do to our own sources' records is done where the
                 // records are made.
                 Section::Source | Section::Filter => Ok(()),
@@ -235,12 +241,20 @@ impl Settings {
         (&self.syslog, &self.heartbeats, &self.topology)
             == (&other.syslog, &other.heartbeats, &other.topology)
             && (&self.outputs, &self.routes) == (&other.outputs, &other.routes)
-            && (&self.telemetry, &self.counters) == (&other.telemetry, &other.counters)
+            && (&self.telemetry, &self.counters, &self.tails)
+                == (&other.telemetry, &other.counters, &other.tails)
     }
 
     /// Who takes events with this tag: the first `<match>` whose pattern does.
     pub fn route(&self, tag: &str) -> Option<Route> {
         self.routed(tag).map(|r| r.route)
+    }
+
+    fn output_of(&self, route: Route) -> Option<&Output> {
+        match route {
+            Route::Output(number) => self.outputs.get(number),
+            Route::Unsupported => None,
+        }
     }
 
     fn routed(&self, tag: &str) -> Option<&Routed> {
@@ -251,6 +265,7 @@ impl Settings {
         &mut self,
         element: &Element,
         plugin: Option<&'static Plugin>,
+        state: &Path,
         review: &mut Review,
     ) -> Result<(), Problem> {
         let Some(plugin) = plugin else { return Ok(()) };
@@ -299,6 +314,7 @@ impl Settings {
                 interval: read.time("run_interval")?,
                 files: read.files("proxy_path")?,
             }),
+            "tail" | "sudo_tail" => self.tails.push(Tail::read(&read, state)?),
             "agent_telemetry" => self.telemetry.push(Telemetry {
                 interval: read.time("query_interval")?,
                 poll_interval: read.time("poll_interval")?,
@@ -343,16 +359,24 @@ impl Settings {
                 .is_none_or(|p| matches!(p.verdict, Verdict::Idle(_) | Verdict::Ignored(_))),
             place: element.place.clone(),
         };
-        if let Some(plugin) = plugin.filter(|p| build && p.name == "out_oms") {
+        if let Some((plugin, form)) = plugin.and_then(|p| Some((p, Form::of(p.name)?)))
+            && build
+        {
             routed.route = Route::Output(self.outputs.len());
-            let output = self.queued_output(&Reader { element, plugin }, state)?;
+            let read = Reader { element, plugin };
+            let output = self.queued_output(&read, form, state)?;
             self.outputs.push(output);
         }
         self.routes.push(routed);
         Ok(())
     }
 
-    fn queued_output(&self, read: &Reader<'_>, state: &Path) -> Result<Output, Problem> {
+    fn queued_output(
+        &self,
+        read: &Reader<'_>,
+        form: Form,
+        state: &Path,
+    ) -> Result<Output, Problem> {
         let queue = match read.written("buffer_path") {
             Some(path) => queue_folder(&path.value),
             None => state.join(format!("output{}.queue", self.outputs.len())),
@@ -374,12 +398,16 @@ impl Settings {
             files: read.files("proxy_conf_path")?,
             queue,
             limit: chunk.saturating_mul(chunks.into()),
-            request: chunk.clamp(1, REQUEST_LIMIT) as usize,
+            request: chunk.clamp(1, form.request_limit()) as usize,
             flush_interval: read.time("flush_interval")?,
             // Zero would be a busy loop.
             retry_wait: retry_wait.max(Duration::from_millis(10)),
             max_retry_wait: read.time("max_retry_wait")?.max(retry_wait),
-            compress: read.flag("compress")?,
+            compress: match form {
+                Form::Blob { .. } => false,
+                _ => read.flag("compress")?,
+            },
+            form: form.filled(read)?,
             place: read.element.place.to_string(),
         })
     }
@@ -388,6 +416,20 @@ impl Settings {
     fn judge(&self, review: &mut Review) {
         if self.outputs.is_empty() {
             review.whole("no `<match>` of type `out_oms`: nothing will be sent".into());
+        }
+        for tail in &self.tails {
+            for (place, key, why) in &tail.doubts {
+                review.doubt(place, key, why);
+            }
+            let tag = tail.tag_of(Path::new("/xx/xx"));
+            if let Some(output) = self.routed(&tag).and_then(|r| self.output_of(r.route))
+                && let Err(why) = output.form.kind(&tag, Path::new("/xx/xx"))
+            {
+                review.whole(format!(
+                    "lines of the source at {} are lost: its tag is \"{tag}\", which goes to the `<match>` at {}: {why}",
+                    tail.place, output.place
+                ));
+            }
         }
         let tags = self.syslog.iter().map(|s| (s.tag.clone(), ".x.x"));
         let tags = tags.chain(self.heartbeats.iter().map(|h| (h.tag.clone(), "")));
@@ -399,6 +441,11 @@ impl Settings {
         };
         let firsts = (0..self.counters.len()).filter(first);
         let tags = tags.chain(firsts.map(|n| (self.counters[n].tag.clone(), "")));
+        let tags = tags.chain(
+            self.tails
+                .iter()
+                .map(|t| (t.tag_of(Path::new("/xx/xx")), "")),
+        );
         for (tag, rest) in tags {
             match self.routed(&format!("{tag}{rest}")) {
                 None => review.whole(format!(

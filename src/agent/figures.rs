@@ -31,6 +31,8 @@ pub struct Figures {
     pub inputs: Vec<Arc<Input>>,
     /// One for each source of performance counters, in their order.
     pub counters: Vec<Arc<Input>>,
+    /// One for each source that reads files, in their order.
+    pub tails: Vec<Arc<Input>>,
     /// One for each output, in their order.
     pub outputs: Vec<Arc<Outgoing>>,
     heartbeats_made: AtomicU64,
@@ -43,21 +45,29 @@ pub struct Figures {
 #[derive(Debug)]
 pub struct Input {
     origin: Origin,
+    kind: &'static str,
     tag: String,
     received: AtomicU64,
     parsed: AtomicU64,
     queued: AtomicU64,
+    cut: AtomicU64,
     mark: Arc<Mutex<Option<Mark>>>,
 }
 
 impl Input {
-    fn new(origin: Origin, tag: &str, mark: &Arc<Mutex<Option<Mark>>>) -> Arc<Input> {
+    fn new(
+        origin: Origin,
+        (kind, tag): (&'static str, &str),
+        mark: &Arc<Mutex<Option<Mark>>>,
+    ) -> Arc<Input> {
         Arc::new(Input {
             origin,
+            kind,
             tag: tag.to_owned(),
             received: AtomicU64::new(0),
             parsed: AtomicU64::new(0),
             queued: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
             mark: Arc::clone(mark),
         })
     }
@@ -65,6 +75,14 @@ impl Input {
     /// By this its items are known in frames.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// Lines of a file: so many were read, so many of them are in a queue, so many were too long.
+    pub fn add(&self, read: u64, queued: u64, cut: u64) {
+        self.received.fetch_add(read, Ordering::Relaxed);
+        self.parsed.fetch_add(queued, Ordering::Relaxed);
+        self.queued.fetch_add(queued, Ordering::Relaxed);
+        self.cut.fetch_add(cut, Ordering::Relaxed);
     }
 
     /// A line has come.
@@ -198,9 +216,14 @@ impl Figures {
     pub fn new(settings: &Settings) -> Figures {
         let mark = Arc::<Mutex<Option<Mark>>>::default();
         let mut origins = (0..).map(Origin);
-        let mut input = |tag: &str| Input::new(origins.next().unwrap_or(HEARTBEAT), tag, &mark);
-        let inputs = settings.syslog.iter().map(|s| input(&s.tag)).collect();
-        let counters = settings.counters.iter().map(|c| input(&c.tag)).collect();
+        let mut input =
+            |kind, tag: &str| Input::new(origins.next().unwrap_or(HEARTBEAT), (kind, tag), &mark);
+        let syslog = settings.syslog.iter();
+        let inputs = syslog.map(|s| input("syslog", &s.tag)).collect();
+        let tails = settings.tails.iter();
+        let tails = tails.map(|t| input(t.kind, &t.tag)).collect();
+        let counters = settings.counters.iter();
+        let counters = counters.map(|c| input("oms_omi", &c.tag)).collect();
         let output = |o: &crate::agent::config::Output| {
             Arc::new(Outgoing {
                 name: o.name.clone(),
@@ -211,6 +234,7 @@ impl Figures {
         Figures {
             started: Timestamp::now(),
             inputs,
+            tails,
             counters,
             outputs: settings.outputs.iter().map(output).collect(),
             heartbeats_made: AtomicU64::new(0),
@@ -230,19 +254,19 @@ impl Figures {
         let now = Timestamp::now().as_millisecond();
         let mut inputs: Vec<InputFigures> = Vec::new();
         let sent = |origin| queues.iter().map(|queue| queue.sent(origin)).sum();
-        let syslog = self.inputs.iter().map(|i| ("syslog", i));
-        let counters = self.counters.iter().map(|i| ("oms_omi", i));
-        for (kind, input) in syslog.chain(counters) {
+        let all = self.inputs.iter().chain(&self.tails).chain(&self.counters);
+        for input in all {
             let (received, parsed, queued) =
                 (get(&input.received), get(&input.parsed), get(&input.queued));
             inputs.push(InputFigures {
-                kind: kind.into(),
+                kind: input.kind.into(),
                 tag: input.tag.clone(),
                 received,
                 parsed,
                 queued,
                 dropped: received.saturating_sub(queued),
                 sent: sent(input.origin),
+                cut: get(&input.cut),
             });
         }
         let made = get(&self.heartbeats_made);
@@ -253,8 +277,8 @@ impl Figures {
                 received: made,
                 parsed: made,
                 queued: made,
-                dropped: 0,
                 sent: sent(HEARTBEAT),
+                ..InputFigures::default()
             });
         }
         let output = |(outgoing, queue): (&Arc<Outgoing>, &Arc<Queue>)| {
@@ -338,7 +362,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputFigures {
-    /// `syslog`, `oms_omi` or `heartbeat`.
+    /// `syslog`, `tail`, `sudo_tail`, `oms_omi` or `heartbeat`.
     #[serde(rename = "type")]
     pub kind: String,
     /// First parts of its tag.
@@ -353,6 +377,8 @@ pub struct InputFigures {
     pub dropped: u64,
     /// Taken by the service, of those queued in this run.
     pub sent: u64,
+    /// Lines of files that were too long and were cut.
+    pub cut: u64,
 }
 
 /// A destination's counts since the start.

@@ -5,9 +5,9 @@
 //! streams whose messages go there are no longer read, so that their senders wait; datagrams are
 //! dropped once the frame is large, and counted. Streams of other queues go on.
 
-mod complaints;
 mod outlet;
 
+use crate::agent::complaints::Complaints;
 use crate::agent::config::{self, Route, Settings};
 use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
@@ -16,7 +16,6 @@ use crate::agent::queue::Queue;
 use crate::agent::syslog::framing::Framing;
 use crate::agent::syslog::stamp::Zone;
 use crate::agent::syslog::{self, item};
-use complaints::Complaints;
 use log::warn;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use outlet::{Outlet, Outputs};
@@ -429,7 +428,7 @@ impl Work {
         let message = match syslog::parse(line, source.default_priority, &mut self.zone) {
             Ok(message) => message,
             Err(reason) => {
-                self.complaints.not_understood(line, reason, self.now);
+                self.complaints.not_understood(line, &reason, self.now);
                 return Outputs::default();
             }
         };

@@ -4,7 +4,7 @@ use crate::agent::azure::Whereabouts;
 use crate::agent::config::Files;
 use crate::agent::quality::Gathered;
 use crate::settings::{omsadmin::OmsAdmin, proxy};
-use crate::wire::http::{Client, Options};
+use crate::wire::http::{Client, HttpError, Options};
 use crate::wire::identity::ClientIdentity;
 use crate::wire::upload::{AgentHeaders, user_agent};
 use anyhow::{Context, Result, bail};
@@ -39,6 +39,10 @@ pub struct Link {
     pub url: String,
     /// What each upload says about us.
     pub headers: AgentHeaders,
+    /// `AGENT_GUID`.
+    pub agent: String,
+    plain: Options,
+    storage: Option<Client>,
 }
 
 impl Link {
@@ -56,7 +60,11 @@ impl Link {
             warn!("{text}");
         }
         let identity = identity(files)?.with_context(not_onboarded)?;
-        let client = client(files, common, identity)?;
+        let plain = options(files, common);
+        let client = Client::new(Options {
+            identity: Some(identity),
+            ..plain.clone()
+        })?;
         let place = common.whereabouts.get();
         Ok(Link {
             client,
@@ -68,7 +76,19 @@ impl Link {
                 cloud_id: admin.omscloud_id,
                 uuid: admin.uuid,
             },
+            agent: admin.agent_guid,
+            plain,
+            storage: None,
         })
+    }
+
+    /// A client for where blobs are, which needs no certificate of ours (protocol.md 3.10, step 2).
+    pub fn storage(&mut self) -> Result<&Client, HttpError> {
+        let client = match self.storage.take() {
+            Some(client) => client,
+            None => Client::new(self.plain.clone())?,
+        };
+        Ok(self.storage.insert(client))
     }
 }
 

@@ -6,7 +6,9 @@
 
 pub mod azure;
 pub mod beats;
+pub mod blob;
 pub mod catalogue;
+pub mod complaints;
 pub mod config;
 pub mod counters;
 pub mod figures;
@@ -19,6 +21,7 @@ pub mod link;
 pub mod listen;
 pub mod notify;
 pub mod output;
+pub mod parcel;
 pub mod pid_file;
 pub mod quality;
 pub mod queue;
@@ -29,6 +32,7 @@ pub mod run;
 pub mod signals;
 pub mod status;
 pub mod syslog;
+pub mod tail;
 pub mod telemetry;
 pub mod topology;
 pub mod usage;

@@ -4,16 +4,16 @@
 //! `Retry-After` asks for), without end; nothing is given up because of an answer. 413 cuts the
 //! batch in two; a single item that is too large for the service goes to `refused.json`.
 
-use crate::agent::config::Output;
+use crate::agent::config::{Form, Output};
 use crate::agent::figures::{Outgoing, Service};
 use crate::agent::heartbeat;
 use crate::agent::link::{Common, Link};
+use crate::agent::parcel::Parcel;
 use crate::agent::queue::frame::Kind;
-use crate::agent::queue::{Batch, Queue};
+use crate::agent::queue::{Gathered, Queue};
 use crate::agent::status::{Outcome, StatusFile};
 use crate::wire::date::parse_http_date;
 use crate::wire::http::Response;
-use flate2::{Compression, write::ZlibEncoder};
 use log::{error, info, warn};
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -28,8 +28,6 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(3600);
 const SMALLEST_REQUEST: usize = 4 << 10;
 /// Bytes of items kept that the service can never take.
 const REFUSED_LIMIT: u64 = 16 << 20;
-/// Deflate level: the cheapest; level 6 of the original costs five times as much for a tenth less.
-const LEVEL: u32 = 1;
 
 /// Intervals of telemetry that are adopted.
 const TELEMETRY: std::ops::RangeInclusive<Duration> =
@@ -149,11 +147,16 @@ impl Sender {
             .wait(self.request as u64, flush, || control.stopping())
         {
             self.tell_dropped();
-            match self.queue.read(self.request) {
+            let read = match self.output.form {
+                // Each part is a request of its own, or several.
+                Form::Blob { .. } | Form::Records { .. } => self.queue.read_mixed(self.request),
+                Form::Items => self.queue.read(self.request).map(|b| b.map(Gathered::from)),
+            };
+            match read {
                 Ok(None) => {}
-                Ok(Some(batch)) => {
-                    self.figures.working_on(Some(batch.oldest_ms));
-                    self.deliver(&batch);
+                Ok(Some(gathered)) => {
+                    self.figures.working_on(Some(gathered.whole.oldest_ms));
+                    self.deliver(&gathered);
                     self.figures.working_on(None);
                 }
                 Err(error) => {
@@ -168,23 +171,38 @@ impl Sender {
         }
     }
 
-    /// Returns when all of the batch is taken, or when told to stop.
-    fn deliver(&mut self, batch: &Batch) {
-        if batch.skipped > 0 {
+    /// Returns when all of it is taken, or when told to stop.
+    fn deliver(&mut self, gathered: &Gathered) {
+        let whole = &gathered.whole;
+        if whole.skipped > 0 {
             error!(
                 "{} bytes of the queue `{}` are damaged or gone and are skipped",
-                batch.skipped,
+                whole.skipped,
                 self.queue.dir().display()
             );
         }
+        let taken = |(kind, items): &(Kind, Vec<u8>)| self.deliver_part(kind, items);
+        if !gathered.parts.iter().all(taken) {
+            return;
+        }
+        if let Err(error) = self.queue.delivered(whole) {
+            warn!(
+                "cannot note in `{}` what was delivered: {error}; a restart would send it again",
+                self.queue.dir().display()
+            );
+        }
+    }
+
+    /// False when told to stop.
+    fn deliver_part(&mut self, kind: &Kind, items: &[u8]) -> bool {
         // Parts still to send, the next one last.
         let mut parts: Vec<&[u8]> = Vec::new();
-        if !batch.items.is_empty() {
-            parts.push(&batch.items);
+        if !items.is_empty() {
+            parts.push(items);
         }
         while let Some(items) = parts.pop() {
-            match self.send(&batch.kind, items) {
-                Some(Attempt::Taken) if batch.kind == heartbeat::KIND => {
+            match self.send(kind, items) {
+                Some(Attempt::Taken) if *kind == heartbeat::KIND => {
                     self.service.took_heartbeat();
                 }
                 Some(Attempt::Taken) => {}
@@ -198,23 +216,18 @@ impl Sender {
                         parts.push(second);
                         parts.push(first);
                     }
-                    None => self.put_aside(&batch.kind, items),
+                    None => self.put_aside(kind, items),
                 },
-                Some(Attempt::Later { .. }) | None => return, // told to stop
+                Some(Attempt::Later { .. }) | None => return false, // told to stop
             }
         }
-        if let Err(error) = self.queue.delivered(batch) {
-            warn!(
-                "cannot note in `{}` what was delivered: {error}; a restart would send it again",
-                self.queue.dir().display()
-            );
-        }
+        true
     }
 
     /// Tries until the service takes it or says that it is too large; `None` when told to stop.
     fn send(&mut self, kind: &Kind, items: &[u8]) -> Option<Attempt> {
-        let body = match envelope(kind, items, self.output.compress) {
-            Ok(body) => body,
+        let parcel = match Parcel::make(&self.output, kind, items) {
+            Ok(parcel) => parcel,
             Err(error) => {
                 // Compressing into memory does not fail; if it ever does, say so and keep the data.
                 error!("cannot form a request: {error}");
@@ -229,11 +242,11 @@ impl Sender {
                 return None;
             }
             let begun = Instant::now();
-            match self.attempt(&body, attempt) {
+            match self.attempt(&parcel, attempt) {
                 Attempt::Later { reason, after } => self.wait(&reason, after),
                 done => {
                     if let (Attempt::Taken, Some(gathered)) = (&done, &self.common.gathered) {
-                        let source = format!("{}.{}", kind.data_type, kind.ip_name);
+                        let source = parcel.source();
                         let now = jiff::Timestamp::now().as_millisecond();
                         gathered.sent(&source, items, now, begun.elapsed());
                     }
@@ -245,13 +258,13 @@ impl Sender {
         None
     }
 
-    fn attempt(&mut self, body: &[u8], attempt: u32) -> Attempt {
+    fn attempt(&mut self, parcel: &Parcel, attempt: u32) -> Attempt {
         let generation = self.control.generation();
         if generation != self.generation {
             self.generation = generation;
             self.link = None;
         }
-        let link = match &self.link {
+        let link = match &mut self.link {
             Some(link) => link,
             None => match Link::open(&self.output.files, &self.common) {
                 Ok(link) => self.link.insert(link),
@@ -263,28 +276,24 @@ impl Sender {
                 }
             },
         };
-        let headers = link.headers.for_attempt(attempt, self.output.compress);
-        let id = headers
-            .iter()
-            .find(|(name, _)| *name == "X-Request-ID")
-            .map_or("", |(_, value)| value.as_str());
-        let answer = link.client.post(&link.url, &headers, body);
-        match &answer {
+        let sent = parcel.send(link, attempt);
+        match &sent.answer {
             Ok(answer) => {
-                self.figures.answered(answer.status, body.len());
+                self.figures.answered(answer.status, sent.bytes);
                 self.service.told_time(answer);
             }
-            Err(_) => self.figures.unanswered(body.len()),
+            Err(_) => self.figures.unanswered(sent.bytes),
         }
-        let later = match answer {
+        let later = match sent.answer {
             Ok(answer) if (200..300).contains(&answer.status) => return Attempt::Taken,
             Ok(answer) if answer.status == 413 => return Attempt::TooLarge,
             Ok(answer) => Attempt::Later {
                 reason: format!(
-                    "the service at {} answered {}{} (request {id})",
-                    link.url,
+                    "the service at {} answered {}{} (request {})",
+                    sent.url,
                     answer.status,
-                    first_words(&answer.body)
+                    first_words(&answer.body),
+                    sent.request_id
                 ),
                 after: retry_after(&answer),
             },
@@ -384,25 +393,6 @@ impl Sender {
     }
 }
 
-/// The body of a request (protocol.md 3.1, "Envelope").
-fn envelope(kind: &Kind, items: &[u8], compress: bool) -> std::io::Result<Vec<u8>> {
-    let mut head = Vec::with_capacity(128);
-    head.extend_from_slice(b"{\"DataType\":");
-    crate::agent::syslog::item::push_text(&mut head, kind.data_type.as_bytes());
-    head.extend_from_slice(b",\"IPName\":");
-    crate::agent::syslog::item::push_text(&mut head, kind.ip_name.as_bytes());
-    head.extend_from_slice(b",\"DataItems\":[");
-    if !compress {
-        return Ok([&head[..], items, b"]}"].concat());
-    }
-    let room = Vec::with_capacity(items.len() / 6 + 256);
-    let mut encoder = ZlibEncoder::new(room, Compression::new(LEVEL));
-    for part in [&head[..], items, b"]}"] {
-        encoder.write_all(part)?;
-    }
-    encoder.finish()
-}
-
 /// Cuts items at the comma nearest to the middle; `None` for a single one.
 fn halves(items: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut best: Option<usize> = None;
@@ -482,23 +472,6 @@ mod tests {
                 adopted.map(Duration::from_secs)
             );
         }
-    }
-
-    #[test]
-    fn the_envelope_is_zlib_and_json() {
-        use std::io::Read;
-        let kind = Kind::new("A", "B");
-        let plain = envelope(&kind, b"{\"x\":1},{}", false).unwrap();
-        assert_eq!(
-            plain,
-            br#"{"DataType":"A","IPName":"B","DataItems":[{"x":1},{}]}"#
-        );
-        let packed = envelope(&kind, b"{\"x\":1},{}", true).unwrap();
-        let mut unpacked = Vec::new();
-        flate2::read::ZlibDecoder::new(&packed[..])
-            .read_to_end(&mut unpacked)
-            .unwrap();
-        assert_eq!(unpacked, plain);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::agent::queue::Queue;
 use crate::agent::reload::{self, Reload};
 use crate::agent::signals::{self, Signals};
 use crate::agent::status::StatusFile;
+use crate::agent::tail;
 use crate::agent::telemetry::Reporter;
 use crate::agent::topology::TopologyHeartbeat;
 use crate::agent::window::Window;
@@ -130,6 +131,7 @@ pub fn run(request: &Request) -> Result<()> {
         &request.layout,
         &figures,
     )?;
+    let tailing = tail::start(&settings, &queues, &control, &figures)?;
     let ending = Arc::new(Ending::default());
     let (stop_reading, wake) = UnixStream::pair().context("cannot make a socket pair")?;
     let dirty = Arc::new(Dirty::new(signals.waker()?));
@@ -213,6 +215,9 @@ pub fn run(request: &Request) -> Result<()> {
     queues.iter().for_each(|q| q.wake());
     callers.iter().for_each(|c| c.thread().unpark());
     counting.iter().for_each(|c| c.thread().unpark());
+    if let Some(tailing) = tailing {
+        tailing.end();
+    }
     if next.is_some() {
         wait_for(&senders, RELOAD_GRACE);
         sync(&queues);
@@ -318,7 +323,16 @@ fn start_senders(
     status: &Path,
     figures: &Figures,
 ) -> Result<Vec<JoinHandle<()>>> {
-    let status = Arc::new(StatusFile::new(status.to_owned()));
+    let mut statuses: Vec<(&str, Arc<StatusFile>)> = Vec::new();
+    let mut status_of = |operation: &'static str| {
+        let known = statuses.iter().find(|(name, _)| *name == operation);
+        if let Some((_, file)) = known {
+            return Arc::clone(file);
+        }
+        let file = Arc::new(StatusFile::new(status, operation));
+        statuses.push((operation, Arc::clone(&file)));
+        file
+    };
     let pairs = settings.outputs.iter().zip(queues);
     let pairs = pairs.zip(&figures.outputs).enumerate();
     pairs
@@ -328,7 +342,7 @@ fn start_senders(
                 common.clone(),
                 Arc::clone(queue),
                 Arc::clone(control),
-                Arc::clone(&status),
+                status_of(output.form.operation()),
                 (Arc::clone(outgoing), Arc::clone(&figures.service)),
             );
             thread(&format!("output{number}"), SENDER_STACK, move || {

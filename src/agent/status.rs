@@ -1,8 +1,8 @@
-//! `ODSIngestion.status`: what other tools look at to learn whether data goes out
+//! `ODSIngestion.status` and its like: what other tools look at to learn whether data goes out
 //! (protocol.md 3.2).
 
 use crate::base::files::{Look, write_atomic};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,17 +18,19 @@ pub enum Outcome {
     Retry,
 }
 
-/// One status file, shared by the outputs.
+/// One status file, shared by the outputs of one form.
 pub struct StatusFile {
     path: PathBuf,
+    operation: &'static str,
     last: Mutex<Option<(Outcome, Instant)>>,
 }
 
 impl StatusFile {
-    /// For `folder`/ODSIngestion.status; written at the first attempt.
-    pub fn new(folder: PathBuf) -> Self {
+    /// For `folder`/OPERATION.status; written at the first attempt.
+    pub fn new(folder: &Path, operation: &'static str) -> Self {
         StatusFile {
-            path: folder.join("ODSIngestion.status"),
+            path: folder.join(format!("{operation}.status")),
+            operation,
             last: Mutex::new(None),
         }
     }
@@ -45,7 +47,8 @@ impl StatusFile {
             Outcome::Retry => ("false", "Retryable exception"),
         };
         let text = format!(
-            "{{ \"operation\": \"ODSIngestion\", \"success\": \"{success}\", \"message\": \"{message}\" }}"
+            "{{ \"operation\": \"{}\", \"success\": \"{success}\", \"message\": \"{message}\" }}",
+            self.operation
         );
         if let Err(error) = write_atomic(&self.path, text.as_bytes(), Look::mode(0o664)) {
             log::debug!("{error:#}");
@@ -62,7 +65,7 @@ mod tests {
         use std::os::unix::fs::MetadataExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ODSIngestion.status");
-        let status = StatusFile::new(dir.path().to_owned());
+        let status = StatusFile::new(dir.path(), "ODSIngestion");
         assert!(!path.exists());
         status.note(Outcome::Retry);
         assert_eq!(

@@ -5,6 +5,7 @@ pub mod command;
 pub mod files;
 #[cfg(test)]
 pub mod form;
+pub mod glob;
 pub mod ids;
 pub mod out;
 pub mod secret;

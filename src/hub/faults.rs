@@ -62,6 +62,7 @@ enum On {
     Renew,
     Upload,
     Telemetry,
+    Blob,
 }
 
 /// When the connection is dropped without an answer.
@@ -83,6 +84,12 @@ impl On {
             On::Renew => Purpose::Renew,
             On::Upload => Purpose::Upload,
             On::Telemetry => Purpose::Telemetry,
+            On::Blob => {
+                return matches!(
+                    purpose,
+                    Purpose::BlobPlace | Purpose::BlobPut | Purpose::BlobNotice
+                );
+            }
         };
         one == purpose
     }

@@ -48,9 +48,15 @@ pub(super) fn admit(
             return Err(http::no_room());
         }
     };
-    let mut query = head.query.split('&');
-    if query.any(|pair| pair.to_ascii_lowercase().starts_with("api-version=")) {
-        return refused(501, "NotImplemented", "custom JSON is not taken yet");
+    if is_custom(head) {
+        match head.header("log-type") {
+            None => return refused(400, "MissingLogType", "Log-Type must be given"),
+            Some(name) if !is_log_type(name) => {
+                let message = "Log-Type must be a letter and then up to 100 letters, digits or _";
+                return refused(400, "InvalidLogType", message);
+            }
+            Some(_) => {}
+        }
     }
     let media_type = head.header("content-type").unwrap_or_default();
     let media_type = media_type.split(';').next().unwrap_or_default().trim();
@@ -96,7 +102,11 @@ pub(super) fn answer(
     let Ok(text) = std::str::from_utf8(&body) else {
         return refused(400, "InvalidBody", "the body is not UTF-8");
     };
-    let envelope = match Envelope::parse(text) {
+    let read = match (is_custom(head), head.header("log-type")) {
+        (true, Some(log_type)) => Envelope::of_records(text, log_type),
+        _ => Envelope::parse(text),
+    };
+    let envelope = match read {
         Ok(envelope) => envelope,
         Err(why) => return refused(400, "InvalidEnvelope", &why),
     };
@@ -143,6 +153,20 @@ fn refusal(status: u16, error: &str, message: &str) -> Response {
     Response::new(status, "application/json", body.to_string())
 }
 
+/// Custom JSON (protocol.md 3.11), not items in an envelope.
+fn is_custom(head: &Head) -> bool {
+    let mut query = head.query.split('&');
+    query.any(|pair| pair.to_ascii_lowercase().starts_with("api-version="))
+}
+
+/// protocol.md 3.11.
+fn is_log_type(name: &str) -> bool {
+    let letters = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.len() <= 101
+        && name.bytes().all(letters)
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
 /// An upload's JSON, items still as text.
 #[derive(Debug)]
 struct Envelope<'a> {
@@ -168,20 +192,41 @@ impl<'a> Envelope<'a> {
             // Posted alone as it is (protocol.md 3.1, "Grouping").
             None => vec![text.trim()],
         };
-        for (i, item) in items.iter().enumerate() {
-            if !item.starts_with('{') {
-                return Err(format!("item {i} of `DataItems` is not an object"));
-            }
-            if depth(item) > DEPTH_LIMIT {
-                return Err(format!("item {i} is nested more than {DEPTH_LIMIT} deep"));
-            }
-        }
+        check(&items)?;
         Ok(Envelope {
             data_type: named("DataType", read.data_type)?,
             ip_name: named("IPName", read.ip_name)?,
             items,
         })
     }
+
+    /// A list of records, or one; they are filed under `<log type>_CL`.
+    fn of_records(text: &'a str, log_type: &str) -> Result<Self, String> {
+        let items = match text.trim_start().starts_with('[') {
+            true => serde_json::from_str::<Items<'a>>(text).map(|Items(items)| items),
+            false => serde_json::from_str::<&'a RawValue>(text).map(|item| vec![item.get()]),
+        };
+        let items = items.map_err(|e| e.to_string())?;
+        check(&items)?;
+        Ok(Envelope {
+            data_type: format!("{log_type}_CL"),
+            ip_name: "CustomJSON".into(),
+            items,
+        })
+    }
+}
+
+/// Objects, not too deep.
+fn check(items: &[&str]) -> Result<(), String> {
+    for (i, item) in items.iter().enumerate() {
+        if !item.starts_with('{') {
+            return Err(format!("item {i} is not an object"));
+        }
+        if depth(item) > DEPTH_LIMIT {
+            return Err(format!("item {i} is nested more than {DEPTH_LIMIT} deep"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -273,6 +318,28 @@ mod tests {
         let alone = r#" {"IPName":"P","DataType":"T","Extra":[1]} "#;
         assert_eq!(Envelope::parse(alone).unwrap().items, [alone.trim()]);
         assert!(Envelope::parse(&wrapped("")).unwrap().items.is_empty());
+    }
+
+    #[test]
+    fn records_of_a_log_type() {
+        let envelope = Envelope::of_records(r#"[{"a":1}, {}]"#, "App").unwrap();
+        assert_eq!(envelope.items, [r#"{"a":1}"#, "{}"]);
+        assert_eq!(
+            (&*envelope.data_type, &*envelope.ip_name),
+            ("App_CL", "CustomJSON")
+        );
+        assert_eq!(
+            Envelope::of_records(r#" {"a":1} "#, "App").unwrap().items,
+            [r#"{"a":1}"#]
+        );
+        for bad in ["", "[1]", "[[]]", "[{}", "5", "[{}] x"] {
+            assert!(Envelope::of_records(bad, "App").is_err(), "{bad}");
+        }
+        let long = format!("a{}", "b".repeat(100));
+        assert!(is_log_type(&long) && is_log_type("A_1"));
+        for bad in ["", "1a", "a-b", &format!("{long}b")] {
+            assert!(!is_log_type(bad), "{bad}");
+        }
     }
 
     #[test]

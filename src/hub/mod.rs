@@ -7,6 +7,7 @@
 
 mod access;
 mod agents;
+mod blobs;
 mod certificates;
 mod clock;
 mod connection;

@@ -7,7 +7,7 @@ use super::faults::{Fault, Faults};
 use super::http::{self, Head, Response};
 use super::roster::Agent;
 use super::store::Store;
-use super::{ingest, onboarding, renewal, telemetry};
+use super::{blobs, ingest, onboarding, renewal, telemetry};
 use crate::base::ids::WorkspaceId;
 use crate::wire::topology;
 use std::net::SocketAddr;
@@ -36,6 +36,12 @@ pub(super) enum Purpose {
     Telemetry,
     /// Data items (3).
     Upload,
+    /// Where lines of a custom log may be written (3.10, step 1).
+    BlobPlace,
+    /// Some of them, by token (3.10, steps 2 and 3).
+    BlobPut,
+    /// That they are there (3.10, step 4).
+    BlobNotice,
 }
 
 impl Purpose {
@@ -50,6 +56,9 @@ impl Purpose {
             "/configurationservice.svc/renewcertificate" => Purpose::Renew,
             "/agentservice.svc/agenttelemetry" => Purpose::Telemetry,
             "/operationaldata.svc/postjsondataitems" => Purpose::Upload,
+            "/containerservice.svc/getblobuploaduri" => Purpose::BlobPlace,
+            "/containerservice.svc/postblobuploadnotification" => Purpose::BlobNotice,
+            path if path.starts_with(blobs::FOLDER) => Purpose::BlobPut,
             _ => return None,
         })
     }
@@ -68,6 +77,12 @@ pub(super) enum Route {
     Telemetry(Place, Agent),
     /// Data items of a known agent.
     Upload(Agent),
+    /// A known agent wants to write lines.
+    BlobPlace(Place, Agent),
+    /// Somebody with a token writes some.
+    BlobPut(blobs::Target),
+    /// A known agent has written some.
+    BlobNotice(Agent),
 }
 
 impl Route {
@@ -77,7 +92,8 @@ impl Route {
             Route::Health => 0,
             Route::Topology(_) | Route::Renew(..) => topology::BODY_LIMIT,
             Route::Telemetry(..) => telemetry::BODY_LIMIT,
-            Route::Upload(_) => ingest::BODY_LIMIT,
+            Route::Upload(_) | Route::BlobPut(_) => ingest::BODY_LIMIT,
+            Route::BlobPlace(..) | Route::BlobNotice(_) => blobs::REQUEST_LIMIT,
         }
     }
 }
@@ -143,6 +159,21 @@ impl Service {
                 let place = self.place(head, "ods")?;
                 ingest::admit(&self.store, &place, head, peer).map(Route::Upload)
             }
+            Some(Purpose::BlobPlace) => {
+                let place = self.place(head, "ods")?;
+                let agent = self.known(&place, peer)?;
+                Ok(Route::BlobPlace(place, agent))
+            }
+            Some(Purpose::BlobNotice) => {
+                let place = self.place(head, "ods")?;
+                Ok(Route::BlobNotice(self.known(&place, peer)?))
+            }
+            Some(Purpose::BlobPut) => {
+                if head.method != "PUT" {
+                    return Err(not_allowed("PUT"));
+                }
+                blobs::admit(&self.store, head, peer).map(Route::BlobPut)
+            }
             None => Err(Response::text(404, "there is nothing of this name here\n")),
         }
     }
@@ -168,6 +199,9 @@ impl Service {
                 telemetry::answer(self, &place, &agent, peer, version, &body)
             }
             Route::Upload(agent) => ingest::answer(&self.store, &agent, head, body, grow),
+            Route::BlobPlace(place, agent) => blobs::place(&self.store, &place, &agent, &body),
+            Route::BlobPut(target) => blobs::put(&self.store, &target, head, &body),
+            Route::BlobNotice(agent) => blobs::notice(&self.store, &agent, head, &body),
         }
     }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// `PRAGMA user_version` of a database this program writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// What makes each version of the one before it; the first of an empty file.
-const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3];
+const STEPS: [&str; VERSION as usize] = [VERSION_1, VERSION_2, VERSION_3, VERSION_4];
 
 const VERSION_1: &str = "
 CREATE TABLE workspaces (
@@ -191,6 +191,41 @@ CREATE VIEW Perf AS SELECT
     i.agent_guid                                       AS SourceComputerId
 FROM items i, json_each(i.item, '$.Collections') c WHERE i.data_type = 'LINUX_PERF_BLOB';
 PRAGMA user_version = 3;
+";
+
+/// Additions only, as before.
+const VERSION_4: &str = "
+CREATE TABLE blobs (
+    id          INTEGER PRIMARY KEY,
+    workspace   TEXT NOT NULL COLLATE NOCASE,
+    agent_guid  TEXT NOT NULL COLLATE NOCASE,
+    data_type   TEXT NOT NULL,
+    suffix      TEXT NOT NULL,
+    token       TEXT NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    computer    TEXT,
+    file_path   TEXT,
+    UNIQUE (workspace, agent_guid, data_type, suffix)
+);
+CREATE TABLE blob_blocks (
+    blob        INTEGER NOT NULL REFERENCES blobs (id),
+    block       TEXT NOT NULL,
+    received_at TEXT NOT NULL,
+    size        INTEGER NOT NULL,
+    place       INTEGER,
+    body        BLOB,
+    PRIMARY KEY (blob, block)
+);
+CREATE VIEW CustomLog AS SELECT
+    received_at                AS TimeGenerated,
+    computer                   AS Computer,
+    data_type                  AS Type,
+    item ->> '$.RawData'       AS RawData,
+    item ->> '$.FilePath'      AS FilePath,
+    workspace                  AS WorkspaceId,
+    agent_guid                 AS SourceComputerId
+FROM items WHERE ip_name = 'CustomLog';
+PRAGMA user_version = 4;
 ";
 
 /// How long a statement waits for another process that writes.

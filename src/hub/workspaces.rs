@@ -148,6 +148,11 @@ impl Workspaces {
             };
             counted += if table == "uploads" { 0 } else { count };
         }
+        change.execute(
+            "DELETE FROM blob_blocks WHERE blob IN (SELECT id FROM blobs WHERE workspace = ?1)",
+            [ws],
+        )?;
+        change.execute("DELETE FROM blobs WHERE workspace = ?1", [ws])?;
         change.execute("DELETE FROM certificates WHERE workspace = ?1", [ws])?;
         let agents = change.execute("DELETE FROM agents WHERE workspace = ?1", [ws])?;
         change.execute("DELETE FROM workspaces WHERE id = ?1", [ws])?;

@@ -141,7 +141,7 @@ mod tests {
         <source>\n  type exec\n  tag heartbeat.output\n  command echo > /dev/null\n</source>\n\n\
         <source>\n  type syslog\n  port 25300\n  bind 127.0.0.1\n  tag oms.syslog\n</source>\n\
         <filter oms.syslog.**>\n  type filter_syslog\n</filter>\n\
-        <source>\n  type tail\n  path /x\n  pos_file /var/opt/microsoft/omsagent/state/x.pos\n</source>\n\
+        <source>\n  type tail\n  path /x\n  tag oms.x\n  pos_file /var/opt/microsoft/omsagent/state/x.pos\n</source>\n\
         <match oms.** docker.**>\n    type out_oms\n    num_threads 5\n    buffer_chunk_limit 15m\n\
         \x20   buffer_path /var/opt/microsoft/omsagent/state/out_oms*.buffer\n</match>\n\
         <match **>\n  type stdout\n</match>";

@@ -232,6 +232,16 @@ impl Client {
         self.send("POST", url, &borrowed(headers), Some(body))
     }
 
+    /// As [`Client::post`], by PUT.
+    pub fn put<N: AsRef<str>, V: AsRef<str>>(
+        &self,
+        url: &str,
+        headers: &[(N, V)],
+        body: &[u8],
+    ) -> Result<Response, HttpError> {
+        self.send("PUT", url, &borrowed(headers), Some(body))
+    }
+
     /// As [`Client::post`], without a body.
     pub fn get<N: AsRef<str>, V: AsRef<str>>(
         &self,

@@ -13,3 +13,4 @@ pub mod signature;
 pub mod tls;
 pub mod topology;
 pub mod upload;
+pub mod windows_zone;

@@ -60,6 +60,38 @@ impl AgentHeaders {
     /// `attempt` counts from 0. Names and values in the order of protocol.md 3.1.
     pub fn for_attempt(&self, attempt: u32, compressed: bool) -> Vec<(&'static str, String)> {
         let mut headers = vec![("x-ms-client-request-retry-count", attempt.to_string())];
+        self.of_host(&mut headers);
+        let mut if_known = |name, value: &str| {
+            if !value.is_empty() {
+                headers.push((name, value.to_owned()));
+            }
+        };
+        if_known("Content-Type", "application/json");
+        if compressed {
+            if_known("Content-Encoding", "deflate");
+        }
+        if_known("User-Agent", &user_agent(&self.version));
+        if_known("x-ms-app", "LinuxMonitoringAgent");
+        if_known("x-ms-client-version", &self.version);
+        if_known("x-ms-client-platform", "Linux");
+        headers
+    }
+
+    /// The headers of a PUT into a blob, with an X-Request-ID of its own (protocol.md 3.10, step 2).
+    pub fn for_blob(&self, computer: &str, zone: &str) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
+            ("x-ms-meta-TimeZoneid", zone.to_owned()),
+            ("x-ms-meta-ComputerName", computer.to_owned()),
+        ];
+        self.of_host(&mut headers);
+        headers.push(("Content-Type", "application/octet-stream".into()));
+        headers.push(("User-Agent", user_agent(&self.version)));
+        headers.push(("x-ms-version", "2016-05-31".into()));
+        headers
+    }
+
+    /// What is said of the host, and the request's id.
+    fn of_host(&self, headers: &mut Vec<(&'static str, String)>) {
         let mut if_known = |name, value: &str| {
             if !value.is_empty() {
                 headers.push((name, value.to_owned()));
@@ -78,16 +110,15 @@ impl AgentHeaders {
             if_known("x-ms-UUID", uuid);
         }
         if_known("X-Request-ID", &uuid::Uuid::new_v4().to_string());
-        if_known("Content-Type", "application/json");
-        if compressed {
-            if_known("Content-Encoding", "deflate");
-        }
-        if_known("User-Agent", &user_agent(&self.version));
-        if_known("x-ms-app", "LinuxMonitoringAgent");
-        if_known("x-ms-client-version", &self.version);
-        if_known("x-ms-client-platform", "Linux");
-        headers
     }
+}
+
+/// Another service of the same host: `path` in place of the endpoint's own.
+pub fn beside(endpoint: &str, path: &str) -> String {
+    let authority = endpoint.find("://").map_or(0, |at| at + 3);
+    let end = endpoint[authority..].find(['/', '?']);
+    let end = end.map_or(endpoint.len(), |n| authority + n);
+    format!("{}{path}", &endpoint[..end])
 }
 
 /// A body for `Content-Encoding: deflate`, which means zlib (RFC 1950), level 6.
@@ -126,6 +157,33 @@ mod tests {
             ods_url(&id, DEFAULT_TLD),
             format!("https://{id}.ods.opinsights.azure.com/OperationalData.svc/PostJsonDataItems")
         );
+    }
+
+    #[test]
+    fn other_services_are_beside_the_endpoint() {
+        let wanted = "https://w.ods.example.test:8443/ContainerService.svc/X";
+        for endpoint in [
+            "https://w.ods.example.test:8443/OperationalData.svc/PostJsonDataItems",
+            "https://w.ods.example.test:8443",
+            "https://w.ods.example.test:8443?x=/y",
+        ] {
+            assert_eq!(beside(endpoint, "/ContainerService.svc/X"), wanted);
+        }
+    }
+
+    #[test]
+    fn headers_of_a_blob() {
+        let agent = AgentHeaders {
+            version: "2.0.0-1".into(),
+            ..AgentHeaders::default()
+        };
+        let headers = agent.for_blob("web01", "UTC");
+        assert_eq!(value(&headers, "x-ms-meta-ComputerName"), Some("web01"));
+        assert_eq!(value(&headers, "x-ms-meta-TimeZoneid"), Some("UTC"));
+        assert_eq!(value(&headers, "x-ms-AzureRegion"), Some("OnPremise"));
+        assert_eq!(value(&headers, "x-ms-version"), Some("2016-05-31"));
+        assert!(value(&headers, "X-Request-ID").is_some());
+        assert_eq!(value(&headers, "x-ms-client-request-retry-count"), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Hub {
     pub temp: tempfile::TempDir,
     pub ws: WorkspaceId,
     key: Secret,
-    folder: Folder,
+    pub folder: Folder,
     proxy: SocketAddr,
     child: Child,
 }

@@ -13,5 +13,6 @@ mod reload;
 mod renewal;
 mod sink;
 mod stage;
+mod tail;
 mod telemetry;
 mod with_hub;

@@ -19,6 +19,8 @@ pub struct Reply {
     /// Hang up without an answer.
     pub hang_up: bool,
     pub delay: Duration,
+    /// The script has kept what it needs: there will be too many.
+    pub forget: bool,
 }
 
 impl Reply {
@@ -29,6 +31,7 @@ impl Reply {
             store: true,
             hang_up: false,
             delay: Duration::ZERO,
+            forget: false,
         }
     }
 
@@ -54,6 +57,13 @@ pub struct Upload {
 impl Upload {
     pub fn items(&self) -> &Vec<Value> {
         self.body["DataItems"].as_array().unwrap()
+    }
+
+    /// Numbers in the messages of a list of records.
+    pub fn records(&self) -> Vec<u32> {
+        let records = self.body.as_array().into_iter().flatten();
+        let messages = records.filter_map(|r| r["message"].as_str());
+        messages.filter_map(number_in).collect()
     }
 
     pub fn is_syslog(&self) -> bool {
@@ -163,9 +173,11 @@ fn serve(
         };
         let reply = {
             let mut state = state.lock().unwrap();
-            state.tried.push(upload.clone());
             let reply = (state.script)(&upload);
-            if reply.store {
+            if !reply.forget {
+                state.tried.push(upload.clone());
+            }
+            if reply.store && !reply.forget {
                 state.taken.push(upload);
             }
             reply

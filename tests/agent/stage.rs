@@ -85,6 +85,7 @@ impl Stage {
                 ("%RUN_DIR_WS%", stage.text("run")),
                 ("%STATE_DIR_WS%", stage.text("state")),
                 ("%LOG_DIR_WS%", stage.text("log")),
+                ("flush_interval 20s", "flush_interval 0.2s".to_owned()),
                 ("flush_interval 2s", "flush_interval 0.1s".to_owned()),
                 ("retry_wait 30s", "retry_wait 0.05s".to_owned()),
                 ("max_retry_wait 30m", "max_retry_wait 0.4s".to_owned()),
@@ -128,6 +129,20 @@ impl Stage {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{name} has no `{from}`");
         std::fs::write(path, text.replace(from, to)).unwrap();
+    }
+
+    /// The parameters of a `<match>` of ours: where who we are is written, and short times.
+    pub fn output(&self, kind: &str, queue: &str) -> String {
+        format!(
+            "  type {kind}\n  omsadmin_conf_path {}\n  cert_path {}\n  key_path {}\n  \
+             proxy_conf_path {}\n  buffer_path {}\n  flush_interval 0.1s\n  retry_wait 0.05s\n  \
+             max_retry_wait 0.4s\n",
+            self.text("conf/omsadmin.conf"),
+            self.text("certs/oms.crt"),
+            self.text("certs/oms.key"),
+            self.text("conf/proxy.conf"),
+            self.text(&format!("state/{queue}*.buffer")),
+        )
     }
 
     pub fn log(&self) -> String {

@@ -171,11 +171,17 @@ fn bodies_that_are_no_uploads_are_refused() {
         415
     );
     let custom = format!("{UPLOAD}?api-version=2016-04-01");
-    let request = post(&stage.host("ods"), &custom, &[], b"[]");
-    assert_eq!(
-        exchange(&mut stage.connect(Some(&agent)), &request).status,
-        501
-    );
+    for (headers, body) in [
+        (&[][..], "[{}]"),
+        (&[("Log-Type", "1App")][..], "[{}]"),
+        (&[("Log-Type", "App")][..], "[1]"),
+    ] {
+        let mut all = vec![("Content-Type", "application/json")];
+        all.extend(headers);
+        let request = post(&stage.host("ods"), &custom, &all, body.as_bytes());
+        let answer = exchange(&mut stage.connect(Some(&agent)), &request);
+        assert_eq!(answer.status, 400, "{headers:?} {body}");
+    }
     assert_eq!(stage.items(), r#"{"n":0}"#);
 }
 
@@ -283,4 +289,27 @@ fn counters_show_in_their_view_one_by_one() {
         stage.ws, agent.guid
     );
     assert_eq!(row, expected);
+}
+
+#[test]
+fn custom_json_is_filed_by_its_log_type() {
+    let stage = Stage::new();
+    let agent = stage.agent();
+    let custom = format!("{UPLOAD}?api-version=2016-04-01");
+    let headers = [
+        ("Content-Type", "application/json"),
+        ("Log-Type", "App"),
+        ("Content-Encoding", "deflate"),
+    ];
+    let body = zlib(br#"[{"b":1.50,"a":"x"},{"Computer":"db02"}]"#);
+    let request = post(&stage.host("ods"), &custom, &headers, &body);
+    let answer = exchange(&mut stage.connect(Some(&agent)), &request);
+    assert_eq!(answer.status, 200);
+    let rows = stage.value("SELECT data_type, ip_name, item FROM items ORDER BY id LIMIT 1");
+    assert_eq!(
+        rows,
+        r#"{"data_type":"App_CL","ip_name":"CustomJSON","item":"{\"b\":1.50,\"a\":\"x\"}"}"#
+    );
+    let named = stage.value("SELECT count(*) AS n FROM items WHERE computer = 'db02'");
+    assert_eq!(named, r#"{"n":1}"#);
 }

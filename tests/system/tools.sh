@@ -382,10 +382,10 @@ configuration_explained() {
     exits 0 on $name "$OPT/bin/omsagent" config show
     said '^Input syslog ' "$OUT"; said '  udp  *127\.0\.0\.1:25224$' "$OUT"
     # What the agent says at its start is what `check` says.
-    sh_ $name "printf '<source>\n  type sudo_tail\n  path /x\n</source>\n<match a.**>\n  type nosuch\n</match>\n' >$ETC/$WS/conf/omsagent.d/zz.conf; chmod 644 $ETC/$WS/conf/omsagent.d/zz.conf; $OPT/bin/service_control restart"
+    sh_ $name "printf '<source>\n  type http\n  port 1\n</source>\n<match a.**>\n  type nosuch\n</match>\n' >$ETC/$WS/conf/omsagent.d/zz.conf; chmod 644 $ETC/$WS/conf/omsagent.d/zz.conf; $OPT/bin/service_control restart"
     exits 1 on $name "$OPT/bin/omsagent" config check -q
-    said 'zz\.conf$' "$OUT"; said ' 1  <source> sudo_tail .* ignored: ' "$OUT"; said ' 5  <match a\.\*\*> nosuch .* unknown: ' "$OUT"
-    sh_ $name "grep -q 'zz.conf:1: a source of type .sudo_tail. is left out: ' $VAR/$WS/log/omsagent.log && grep -q 'zz.conf:5: an output of type .nosuch. is not known here' $VAR/$WS/log/omsagent.log"
+    said 'zz\.conf$' "$OUT"; said ' 1  <source> http .* ignored: ' "$OUT"; said ' 5  <match a\.\*\*> nosuch .* unknown: ' "$OUT"
+    sh_ $name "grep -q 'zz.conf:1: a source of type .http. is left out: ' $VAR/$WS/log/omsagent.log && grep -q 'zz.conf:5: an output of type .nosuch. is not known here' $VAR/$WS/log/omsagent.log"
     # And an error is why it does not start.
     sh_ $name "sed -i 's/^  port .*/  port none/' $ETC/$WS/conf/omsagent.d/syslog.conf"
     exits 2 on $name "$OPT/bin/omsagent" config check --json

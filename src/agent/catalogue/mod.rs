@@ -232,7 +232,7 @@ pub fn inner_element(plugin: &Plugin, name: &str) -> Option<Verdict> {
         Section::Source => matches!(name, "parse" | "storage"),
     };
     match (plugin.name, name) {
-        ("out_oms", "secondary") => Some(Verdict::Replaced(
+        ("out_oms" | "out_oms_api" | "out_oms_blob", "secondary") => Some(Verdict::Replaced(
             "the queue: what cannot be sent waits there, what never can goes to `refused.json`",
         )),
         // Those of a newer fluentd: nobody reads them here.

@@ -64,12 +64,15 @@ pub(super) const PLUGINS: &[Plugin] = &[
     output(
         "out_oms_blob",
         "5.3, 3.10",
-        NO_EVENTS,
+        Verdict::Honoured,
         &[
             FILES,
             &[
-                Param::known("blob_uri_expiry").or("00:10:00"),
-                Param::known("url_suffix_template"),
+                Param::honoured("blob_uri_expiry", Takes::Text).or("00:10:00"),
+                Param::ignored(
+                    "url_suffix_template",
+                    "blobs have the names of the original's default",
+                ),
             ],
             BUFFER,
         ],
@@ -77,13 +80,13 @@ pub(super) const PLUGINS: &[Plugin] = &[
     output(
         "out_oms_api",
         "5.3, 3.11",
-        NOT_BUILT,
+        Verdict::Honoured,
         &[
             FILES,
             &[
                 COMPRESS,
-                Param::known("api_version").or("2016-04-01"),
-                Param::known("time_generated_field"),
+                Param::honoured("api_version", Takes::Text).or("2016-04-01"),
+                Param::honoured("time_generated_field", Takes::Text),
             ],
             BUFFER,
         ],

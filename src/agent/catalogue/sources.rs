@@ -11,7 +11,6 @@ const fn source(
     Plugin::new(Section::Source, name, spec, verdict, params)
 }
 
-const NO_FILES: Verdict = Verdict::Ignored("files are not read in this version");
 const NO_COMMANDS: Verdict = Verdict::Ignored("commands are not run in this version");
 const NO_PORT: Verdict = Verdict::Ignored("nothing listens for it in this version");
 const NO_COUNTERS: Verdict = Verdict::Ignored("counters are not collected in this version");
@@ -46,19 +45,47 @@ pub(super) const FORMAT: &[Param] = &[
     Param::known("null_value_pattern"),
 ];
 
+/// The formats of files (protocol.md 5.4): some are built, the loader says which.
+const LINES: &[Param] = &[
+    Param::honoured("format", Takes::Text).or("none"),
+    Param::ignored("format_firstline", NO_PATTERNS),
+    Param::ignored("format#", NO_PATTERNS),
+    Param::honoured("keys", Takes::Text),
+    Param::honoured("delimiter", Takes::Text),
+    Param::honoured("label_delimiter", Takes::Text),
+    Param::honoured("time_key", Takes::Text).or("time"),
+    Param::replaced(
+        "time_format",
+        "the service, which reads the time field by itself",
+    ),
+    Param::honoured("keep_time_key", Takes::Flag).or("false"),
+    Param::honoured("types", Takes::Text),
+    Param::ignored("null_value_pattern", NO_PATTERNS),
+];
+
+const NO_PATTERNS: &str = "regular expressions are not built in this version";
+
 const TAIL: &[Param] = &[
-    Param::known("path"),
-    Param::known("exclude_path"),
-    Param::known("tag"),
-    Param::known("pos_file"),
-    Param::known("read_from_head").or("false"),
-    Param::known("refresh_interval").or("60"),
-    Param::known("rotate_wait").or("5"),
-    Param::known("read_lines_limit").or("1000"),
-    Param::known("multiline_flush_interval"),
-    Param::known("path_key"),
-    Param::known("encoding"),
-    Param::known("from_encoding"),
+    Param::honoured("path", Takes::Text),
+    Param::honoured("exclude_path", Takes::Text),
+    Param::honoured("tag", Takes::Tag),
+    Param::honoured("pos_file", Takes::Path),
+    Param::honoured("read_from_head", Takes::Flag).or("false"),
+    Param::honoured("refresh_interval", Takes::Time).or("60"),
+    Param::honoured("rotate_wait", Takes::Time).or("5"),
+    Param::honoured("read_lines_limit", Takes::Number(1, 1_000_000)).or("1000"),
+    Param::ignored("multiline_flush_interval", NO_PATTERNS),
+    Param::honoured("path_key", Takes::Text),
+    Param::honoured("encoding", Takes::Text),
+    Param::honoured("from_encoding", Takes::Text),
+];
+
+const SUDO_TAIL: &[Param] = &[
+    Param::honoured("path", Takes::Text),
+    Param::honoured("pos_file", Takes::Path),
+    Param::honoured("tag", Takes::Tag),
+    Param::honoured("run_interval", Takes::Time).or("60"),
+    Param::honoured("read_from_head", Takes::Flag).or("false"),
 ];
 
 const EXEC: &[Param] = &[
@@ -160,21 +187,12 @@ pub(super) const PLUGINS: &[Plugin] = &[
         )
     },
     source("exec", "5.3", NO_COMMANDS, &[EXEC, FORMAT]),
-    source("tail", "5.3, 5.5", NO_FILES, &[TAIL, FORMAT]),
+    source("tail", "5.3 to 5.5", Verdict::Honoured, &[TAIL, LINES]),
     source(
         "sudo_tail",
-        "5.3, 5.5, 7.6",
-        NO_FILES,
-        &[
-            &[
-                Param::known("path"),
-                Param::known("pos_file"),
-                Param::known("tag"),
-                Param::known("run_interval"),
-                Param::known("read_from_head").or("false"),
-            ],
-            FORMAT,
-        ],
+        "5.3 to 5.5, 7.6",
+        Verdict::Honoured,
+        &[SUDO_TAIL, LINES],
     ),
     source(
         "http",

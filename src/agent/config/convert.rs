@@ -53,7 +53,7 @@ impl Writer<'_> {
             if matches!(param.key.as_str(), "type" | "@type") {
                 continue;
             }
-            if honoured && !again {
+            if honoured && !again && self.review.counts(param) {
                 let _ = writeln!(text, "  {} {}", param.key, quoted(&param.value));
             } else {
                 self.dropped_param(param, Some(plugin), "  ", text);

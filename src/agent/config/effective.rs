@@ -121,8 +121,9 @@ impl Effective {
                 .filter_map(plugin)
                 .filter(|(e, p)| p.verdict == Verdict::Honoured && review.runs(e))
         };
-        let part = |(element, plugin): (&Element, &'static Plugin)| Part::of(element, plugin);
-        let queued = runs(Section::Match).filter(|(_, p)| p.name == "out_oms");
+        let part =
+            |(element, plugin): (&Element, &'static Plugin)| Part::of(element, plugin, review);
+        let queued = runs(Section::Match).filter(|(_, p)| super::Form::of(p.name).is_some());
         let outlet = |(pair, output): (_, &super::Output)| Outlet {
             part: part(pair),
             queue: output.queue.display().to_string(),
@@ -171,7 +172,7 @@ impl Effective {
 }
 
 impl Part {
-    fn of(element: &Element, plugin: &'static Plugin) -> Part {
+    fn of(element: &Element, plugin: &'static Plugin, review: &Review) -> Part {
         let honoured = |p: &&Param| p.verdict == Verdict::Honoured;
         Part {
             kind: plugin.name.to_owned(),
@@ -180,20 +181,22 @@ impl Part {
             settings: plugin
                 .own_params()
                 .filter(honoured)
-                .map(|known| match element.param(known.name) {
-                    Some(param) => Value {
-                        name: known.name.to_owned(),
-                        value: Some(super::review::shown(Some(known), param)),
-                        default: false,
-                        at: Some(param.place.to_string()),
+                .map(
+                    |known| match element.param(known.name).filter(|p| review.counts(p)) {
+                        Some(param) => Value {
+                            name: known.name.to_owned(),
+                            value: Some(super::review::shown(Some(known), param)),
+                            default: false,
+                            at: Some(param.place.to_string()),
+                        },
+                        None => Value {
+                            name: known.name.to_owned(),
+                            value: known.default.map(str::to_owned),
+                            default: true,
+                            at: None,
+                        },
                     },
-                    None => Value {
-                        name: known.name.to_owned(),
-                        value: known.default.map(str::to_owned),
-                        default: true,
-                        at: None,
-                    },
-                })
+                )
                 .collect(),
         }
     }

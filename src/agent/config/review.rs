@@ -211,6 +211,27 @@ impl Review {
         entry.is_none_or(|e| !matches!(e.finding, Finding::Ignored(_)))
     }
 
+    /// A parameter that is understood and still cannot have its effect.
+    pub(super) fn doubt(&mut self, place: &Place, key: &str, why: &str) {
+        let is = |e: &&mut Entry| {
+            e.place.as_ref() == Some(place)
+                && matches!(&e.directive, Directive::Param { key: k, .. } if k == key)
+        };
+        if let Some(entry) = self.entries.iter_mut().find(is) {
+            entry.finding = Finding::Ignored(why.to_owned());
+        }
+    }
+
+    /// Does it count? Not one that was doubted.
+    pub(super) fn counts(&self, param: &Param) -> bool {
+        let is = |e: &&Entry| {
+            e.place.as_ref() == Some(&param.place)
+                && matches!(&e.directive, Directive::Param { key, .. } if *key == param.key)
+        };
+        let entry = self.entries.iter().find(is);
+        entry.is_none_or(|e| e.finding.severity() == Severity::Fine)
+    }
+
     /// What the loader of an element cannot use.
     pub(super) fn wrong(&mut self, element: &Element, problem: Problem) {
         let directive = of_element(element, 0);

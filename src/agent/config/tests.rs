@@ -185,6 +185,30 @@ fn mistakes_name_file_and_line() {
             "t.conf:3: `interval`",
         ),
         (
+            "<source>\ntype tail\ntag x\n</source>\n",
+            "t.conf:1: `path` is missing",
+        ),
+        (
+            "<source>\ntype tail\npath /x\n</source>\n",
+            "t.conf:1: `tag` is missing",
+        ),
+        (
+            "<source>\ntype tail\npath x,/y\ntag t\n</source>\n",
+            "t.conf:3: `path` is `x,/y`: it must be at most",
+        ),
+        (
+            "<source>\ntype tail\npath /x\ntag t\nformat csv\n</source>\n",
+            "t.conf:1: `keys` is missing",
+        ),
+        (
+            "<source>\ntype tail\npath /x\ntag t\nexclude_path [1]\n</source>\n",
+            "t.conf:5: `exclude_path`",
+        ),
+        (
+            "<match a>\ntype out_oms_api\napi_version a&b\n</match>\n",
+            "t.conf:3: `api_version`",
+        ),
+        (
             "<match>\ntype out_oms\n</match>\n",
             "t.conf:1: `<match>` needs",
         ),
@@ -269,6 +293,92 @@ fn a_mapping_file_that_is_none_is_told_once() {
 }
 
 #[test]
+fn files_as_omsconfig_and_people_write_them() {
+    let settings = read(
+        "\
+<source>
+  type sudo_tail
+  path /var/log/a/*.log,/var/log/b.log /var/log/c.log
+  pos_file /var/opt/microsoft/omsagent/state/App.pos
+  read_from_head false
+  run_interval 30
+  tag oms.blob.CustomLog.CUSTOM_LOG_BLOB.App_CL_ws.*
+  format none
+</source>
+<source>
+  type tail
+  path /var/log/x-%Y.log
+  exclude_path [\"/var/log/*.gz\", \"/var/log/*.zip\"]
+  tag oms.api.App
+  format tsv
+  keys a, b
+  types a:integer,b:time
+  path_key file
+  from_encoding ISO-8859-1
+</source>
+<source>
+  type tail
+  path /var/log/y.log
+  tag oms.api.*
+  format /^(?<a>.*)$/
+</source>
+<match oms.blob.**>
+  type out_oms_blob
+</match>
+<match oms.**>
+  type out_oms_api
+</match>
+",
+    )
+    .unwrap();
+    let [custom, app, y] = &settings.tails[..] else {
+        panic!("{:?}", settings.tails);
+    };
+    assert_eq!(
+        custom.patterns.include,
+        ["/var/log/a/*.log", "/var/log/b.log", "/var/log/c.log"]
+    );
+    assert_eq!(custom.refresh, Duration::from_secs(30));
+    assert_eq!(custom.tag_of(Path::new("/var/log/b.log")), custom.tag);
+    assert_eq!(app.patterns.exclude, ["/var/log/*.gz", "/var/log/*.zip"]);
+    assert_eq!(app.pos_file, Path::new("/state/tail.pos"));
+    assert!(app.latin1 && app.path_key.as_deref() == Some("file"));
+    assert_eq!(
+        y.tag_of(Path::new("/var/log//y.log")),
+        "oms.api.var.log.y.log"
+    );
+    let warnings = warnings(&settings);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("t.conf:17: parameter `types` is left out: `b:time`"),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1].starts_with("t.conf:25: parameter `format` is left out: regular expressions"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn lines_that_cannot_be_sent_are_told() {
+    for (tag, kind, lost) in [
+        ("oms.mine", "out_oms", true),
+        ("oms.blob.CustomLog.X.Y.*", "out_oms_blob", false),
+        ("oms.blob.CustomLog", "out_oms_blob", true),
+        ("oms.api.App", "out_oms_api", false),
+        ("oms.api.1", "out_oms_api", true),
+        ("other", "out_oms_api", true),
+    ] {
+        let settings = read(&format!(
+            "<source>\n type tail\n path /x\n tag {tag}\n</source>\n<match oms.**>\n type {kind}\n</match>\n"
+        ));
+        let settings = settings.unwrap();
+        let told = warnings(&settings).iter().any(|w| w.contains("lost"));
+        assert_eq!(told, lost, "{tag} {kind}: {:?}", settings.notes);
+    }
+}
+
+#[test]
 fn our_own_templates_are_understood_without_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("omsagent.d")).unwrap();
@@ -296,12 +406,15 @@ fn our_own_templates_are_understood_without_a_warning() {
     let settings = Settings::from_document(&document, Path::new("/state")).unwrap();
     assert_eq!(warnings(&settings), Vec::<&str>::new());
     assert_eq!((settings.syslog.len(), settings.heartbeats.len()), (1, 1));
-    assert_eq!((settings.topology.len(), settings.outputs.len()), (1, 2));
+    assert_eq!((settings.topology.len(), settings.outputs.len()), (1, 3));
     assert_eq!(settings.syslog[0].port, 25224);
     let heartbeat = settings.route("oms.heartbeat");
     let syslog = settings.route("oms.syslog.auth.warn");
     assert!(heartbeat.is_some() && syslog.is_some() && heartbeat != syslog);
-    let main = &settings.outputs[1];
+    let blob = settings.route("oms.blob.CustomLog.CUSTOM_LOG_BLOB.App_CL_x.*");
+    assert_eq!(blob, Some(Route::Output(1)));
+    assert_eq!(settings.outputs[1].form.operation(), "ODSIngestionBlob");
+    let main = &settings.outputs[2];
     assert_eq!(main.flush_interval, Duration::from_secs(2));
     assert_eq!(main.retry_wait, Duration::from_secs(30));
     assert_eq!(main.queue, Path::new("/x/STATE/out_oms_common.queue"));

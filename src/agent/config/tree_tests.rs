@@ -85,8 +85,8 @@ fn the_originals_files_and_common_fragments() {
         ("source syslog", None, "honoured"),
         ("source syslog", Some("port"), "honoured"),
         ("source syslog", Some("format"), "ignored"),
-        ("source sudo_tail", None, "ignored"),
-        ("source sudo_tail", Some("path"), "idle"),
+        ("source sudo_tail", None, "honoured"),
+        ("source sudo_tail", Some("path"), "honoured"),
         ("source exec", None, "ignored"),
         ("source monitor_agent", None, "replaced"),
         ("source agent_telemetry", None, "honoured"),
@@ -102,8 +102,8 @@ fn the_originals_files_and_common_fragments() {
         ("match out_oms", None, "honoured"),
         ("match out_oms", Some("num_threads"), "replaced"),
         ("match out_oms", Some("buffer_chunk_limit"), "honoured"),
-        ("match out_oms_api", None, "ignored"),
-        ("match out_oms_blob", None, "idle"),
+        ("match out_oms_api", None, "honoured"),
+        ("match out_oms_blob", None, "honoured"),
         ("match null", None, "honoured"),
         ("label", None, "ignored"),
         ("system", None, "replaced"),
@@ -282,6 +282,7 @@ fn the_loader_and_the_report_agree() {
                 + settings.topology.len()
                 + settings.telemetry.len()
                 + settings.counters.len()
+                + settings.tails.len()
                 + settings.outputs.len();
             let wanted = report.directives[0].verdict == "honoured"
                 && !["null", "filter_syslog"].contains(&plugin.name);

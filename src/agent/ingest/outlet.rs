@@ -107,7 +107,7 @@ impl Outlet {
 
     /// Hands the frame to the queue. `waits`: those whose items these are can be kept waiting.
     pub fn close(&mut self, now: Instant, waits: bool) {
-        if self.drops && self.queue.has_room() {
+        if self.drops && self.queue.has_room(CLOSE_AT) {
             self.drops = false;
         }
         let full = match waits && !self.drops {

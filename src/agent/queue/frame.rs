@@ -90,6 +90,30 @@ impl Frame {
         shares::count(&mut self.parts, origin, 1);
     }
 
+    /// As [`Frame::push`], of an item that may turn out to be none: `write` says whether it appended
+    /// one, and has appended nothing when it says no or fails.
+    pub fn try_push<E>(
+        &mut self,
+        origin: Origin,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let before = self.bytes.len();
+        if self.count == 0 {
+            self.begun = Instant::now();
+        } else {
+            self.bytes.push(b',');
+        }
+        let wrote = write(&mut self.bytes);
+        match wrote {
+            Ok(true) => {
+                self.count += 1;
+                shares::count(&mut self.parts, origin, 1);
+            }
+            _ => self.bytes.truncate(before),
+        }
+        wrote
+    }
+
     /// Items in it.
     pub fn count(&self) -> u32 {
         self.count
@@ -203,7 +227,7 @@ impl Head {
 }
 
 /// CRC-32C of some bytes.
-pub(super) fn checksum(bytes: &[u8]) -> u32 {
+pub(in crate::agent) fn checksum(bytes: &[u8]) -> u32 {
     CRC.checksum(bytes)
 }
 

@@ -8,14 +8,16 @@
 
 pub mod frame;
 mod mark;
+mod reading;
 mod recovery;
 pub mod room;
 pub mod segment;
 pub mod shares;
 
 use anyhow::{Context, Result, bail};
-use frame::{Frame, Kind};
+use frame::Frame;
 use mark::{Mark, Position};
+pub use reading::{Batch, Gathered};
 use room::Full;
 use segment::{MARK, Reader};
 use shares::{Origin, Shares};
@@ -56,22 +58,6 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-/// Some items of one kind, read back for sending.
-#[derive(Debug)]
-pub struct Batch {
-    /// What the items are.
-    pub kind: Kind,
-    /// The items, joined by commas.
-    pub items: Vec<u8>,
-    /// How many; 0 when only damage was found and there is nothing to send.
-    pub count: u64,
-    /// When the oldest frame was sealed, milliseconds since 1970.
-    pub oldest_ms: u64,
-    /// Bytes of damaged frames that were stepped over on the way.
-    pub skipped: u64,
-    end: Position,
-}
-
 /// The queue. Shared by those who append and the one thread that sends.
 pub struct Queue {
     dir: PathBuf,
@@ -79,6 +65,8 @@ pub struct Queue {
     segment_limit: u64,
     state: Mutex<State>,
     changed: Condvar,
+    /// Held while files are brought onto the disk: who comes second must not return before that.
+    syncing: Mutex<()>,
     _lock: nix::fcntl::Flock<File>,
 }
 
@@ -174,6 +162,7 @@ impl Queue {
                 enough: u64::MAX,
             }),
             changed: Condvar::new(),
+            syncing: Mutex::new(()),
             _lock: lock,
         };
         Ok((queue, Recovery { waiting, torn }))
@@ -290,82 +279,6 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Reads what is oldest: frames of one kind, up to about `limit` bytes of items, at least one
-    /// frame. `None` when everything is delivered. Reading again without [`Queue::delivered`]
-    /// gives the same.
-    pub fn read(&self, limit: usize) -> io::Result<Option<Batch>> {
-        let (start, segments) = {
-            let state = self.lock();
-            let list: Vec<_> = state.segments.iter().map(|s| (s.id, s.bytes)).collect();
-            (state.delivered, list)
-        };
-        let mut batch = Batch {
-            kind: Kind::new("", ""),
-            items: Vec::new(),
-            count: 0,
-            oldest_ms: 0,
-            skipped: 0,
-            end: start,
-        };
-        for (id, bytes) in segments {
-            let from = if id == start.segment { start.offset } else { 0 };
-            let mut reader = match Reader::open(&segment::path(&self.dir, id), from, bytes) {
-                Ok(reader) => reader,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    batch.skipped += self.vanished(id);
-                    continue;
-                }
-                Err(e) => return Err(e),
-            };
-            while let Some(read) = reader.next_frame()? {
-                let fits = batch.items.len() + read.items.len() < limit && batch.kind == read.kind;
-                if batch.count > 0 && !fits {
-                    batch.end.offset = read.at;
-                    batch.end.segment = id;
-                    batch.skipped += reader.skipped;
-                    return Ok(Some(batch));
-                }
-                if batch.count == 0 {
-                    batch.oldest_ms = read.head.sealed_ms;
-                    batch.kind = read.kind;
-                } else {
-                    batch.items.push(b',');
-                }
-                batch.items.extend_from_slice(read.items);
-                batch.count += u64::from(read.head.count);
-                batch.end = Position {
-                    segment: id,
-                    offset: read.at + (frame::HEAD + read.head.length) as u64,
-                };
-            }
-            batch.skipped += reader.skipped;
-            batch.end = Position {
-                segment: id,
-                offset: bytes,
-            };
-        }
-        let something = batch.count > 0 || batch.skipped > 0;
-        Ok(something.then_some(batch))
-    }
-
-    /// The file of a segment is gone. Bytes lost with it: none if we dropped it ourselves
-    /// meanwhile; else somebody removed it, and what would still be written to it goes to a new one.
-    fn vanished(&self, id: u64) -> u64 {
-        let mut state = self.lock();
-        let Some(at) = state.segments.iter().position(|s| s.id == id) else {
-            return 0;
-        };
-        if at + 1 == state.segments.len() {
-            state.writer = None;
-        }
-        let before = state.waiting;
-        if let Some(gone) = state.segments.remove(at) {
-            state.counts.bytes = state.counts.bytes.saturating_sub(gone.bytes);
-        }
-        self.recount(&mut state);
-        before.saturating_sub(state.waiting)
-    }
-
     /// The far end has taken this batch: it is removed, now or with the rest of its segment.
     /// An error means that a restart would send it again; this run goes on behind it.
     pub fn delivered(&self, batch: &Batch) -> io::Result<()> {
@@ -394,8 +307,10 @@ impl Queue {
         stored
     }
 
-    /// Brings what is not delivered yet onto the disk. Cheap when there is nothing.
+    /// Brings what is not delivered yet onto the disk. Cheap when there is nothing. When it returns,
+    /// all that was appended before is there, or was delivered, or dropped as the oldest.
     pub fn sync(&self) -> io::Result<()> {
+        let _one_at_a_time = recovered(self.syncing.lock());
         let files = {
             let mut state = self.lock();
             let files = std::mem::take(&mut state.unsynced);
@@ -405,13 +320,22 @@ impl Queue {
                 files
             }
         };
-        for file in &files {
-            file.sync_data()?;
+        if let Err(error) = files.iter().try_for_each(|file| file.sync_data()) {
+            self.lock().unsynced.extend(files);
+            return Err(error);
         }
         if !files.is_empty() {
             crate::base::files::sync_dir(&self.dir);
         }
         Ok(())
+    }
+
+    /// Is there room for so many bytes without dropping the oldest? A quarter is left to those who
+    /// cannot wait; an empty queue always has room.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let state = self.lock();
+        let then = state.counts.bytes + bytes as u64 + 2 * self.segment_limit;
+        state.waiting == 0 || then <= self.limit
     }
 
     /// Figures for people.
@@ -422,12 +346,6 @@ impl Queue {
     /// Items of this input that were acknowledged, of those appended in this run.
     pub fn sent(&self, origin: Origin) -> u64 {
         self.lock().shares.sent(origin)
-    }
-
-    /// Is a part of it free again, after it was full?
-    pub fn has_room(&self) -> bool {
-        let state = self.lock();
-        state.counts.bytes <= self.limit / 4 * 3 || state.waiting == 0
     }
 
     /// Bytes not delivered yet.

@@ -1,5 +1,6 @@
 //! What must hold whatever happens to the files.
 
+use super::frame::Kind;
 use super::*;
 use proptest::prelude::*;
 
@@ -376,4 +377,49 @@ proptest! {
         prop_assert_eq!(queue.waiting(), 0);
         prop_assert_eq!(queue.counts().dropped, 0);
     }
+}
+
+#[test]
+fn kinds_that_take_turns_are_gathered_each_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = Queue::open(dir.path(), 1 << 20).unwrap();
+    for n in 0..3 {
+        put(&queue, &SYSLOG, &[&format!("{{{n}}}")]);
+        put(&queue, &HEARTBEAT, &[&format!("[{n}]"), "[]"]);
+    }
+    let gathered = queue.read_mixed(1 << 20).unwrap().unwrap();
+    let parts: Vec<_> = gathered
+        .parts
+        .iter()
+        .map(|(k, i)| (k.clone(), std::str::from_utf8(i).unwrap()))
+        .collect();
+    assert_eq!(
+        parts,
+        [(SYSLOG, "{0},{1},{2}"), (HEARTBEAT, "[0],[],[1],[],[2],[]")]
+    );
+    assert_eq!(gathered.whole.count, 9);
+    queue.delivered(&gathered.whole).unwrap();
+    assert!(queue.read_mixed(1 << 20).unwrap().is_none());
+    assert_eq!(queue.counts().delivered, 9);
+    // Not more than asked for, and at least one.
+    put(&queue, &SYSLOG, &["{1}"]);
+    put(&queue, &HEARTBEAT, &["{2}"]);
+    let gathered = queue.read_mixed(4).unwrap().unwrap();
+    assert_eq!(gathered.whole.count, 1);
+}
+
+#[test]
+fn room_is_left_to_those_who_cannot_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let (queue, _) = Queue::open(dir.path(), SMALLEST_LIMIT).unwrap();
+    assert!(queue.has_room(1 << 20), "an empty one takes anything");
+    let item = format!("\"{}\"", "x".repeat(1000));
+    let mut put_in = 0;
+    while queue.has_room(1100) {
+        put(&queue, &SYSLOG, &[&item]);
+        put_in += 1;
+    }
+    assert!(put_in * 1000 < SMALLEST_LIMIT && put_in * 1000 > SMALLEST_LIMIT / 2);
+    let counts = queue.counts();
+    assert_eq!((counts.appended, counts.dropped), (put_in, 0));
 }

@@ -1,30 +1,30 @@
-//! Lines that were not understood: some are shown, all are counted.
+//! Lines that a parser did not take, in the log: a few of them, and how many more.
 
-use crate::agent::syslog;
 use log::warn;
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// Lines that are shown, per minute; more are counted.
-const SHOWN: u32 = 5;
+const COMPLAINTS: u32 = 5;
 
-/// What was seen of them.
+/// Lines that were not understood: some are shown, all are counted.
 #[derive(Default)]
-pub(super) struct Complaints {
+pub struct Complaints {
     minute: Option<Instant>,
     shown: u32,
     hidden: u64,
 }
 
 impl Complaints {
-    /// One more; `line` is shown unless there were many.
-    pub(super) fn not_understood(&mut self, line: &[u8], reason: syslog::NoMatch, now: Instant) {
+    /// One more. `reason` is for people.
+    pub fn not_understood(&mut self, line: &[u8], reason: &dyn Display, now: Instant) {
         let over = |since: Instant| now.saturating_duration_since(since) > Duration::from_secs(60);
         if self.minute.is_none_or(over) {
             self.summary();
             self.minute = Some(now);
             self.shown = 0;
         }
-        if self.shown >= SHOWN {
+        if self.shown >= COMPLAINTS {
             self.hidden += 1;
             return;
         }
@@ -37,8 +37,8 @@ impl Complaints {
         warn!("pattern not match: \"{text}\" ({reason}); the message is dropped");
     }
 
-    /// Says how many were not shown.
-    pub(super) fn summary(&mut self) {
+    /// Tells how many were not shown.
+    pub fn summary(&mut self) {
         if self.hidden > 0 {
             warn!(
                 "pattern not match: {} more messages were dropped",
