@@ -5,7 +5,9 @@ use omsagent::agent::counters::{block::Devices, memory, mounts, network, process
 libfuzzer_sys::fuzz_target!(|text: &str| {
     let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
     if let Ok(regex) = Regex::new(first) {
-        rest.lines().for_each(|line| drop(regex.finds(line)));
+        rest.lines().for_each(|line| {
+            regex.finds(line);
+        });
         assert_eq!(regex.finds(rest), regex.finds(rest));
     }
     assert!(mounts::parse(text).len() <= mounts::LIMIT);
@@ -13,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
     let sample = processor::Sample::parse(text);
     assert!(sample.values(Some(&processor::Sample::parse(rest))).iter().all(|i| i.values.len() == 8));
     drop(Devices::parse(text));
-    drop((memory::Paging::parse(text), memory::Paging::parse_stat(text)));
+    let _ = (memory::Paging::parse(text), memory::Paging::parse_stat(text));
     if let Some(stock) = memory::Stock::parse(text) {
         memory::values(stock, memory::Paging::parse(text), None);
     }
