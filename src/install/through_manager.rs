@@ -6,7 +6,7 @@ use crate::base::command::Outcome;
 use crate::bundle::{Bundle, Entry};
 use crate::host::packages::{How, Kind, PackageManager};
 use crate::plan::Report;
-use crate::plan::keep::{Coming, Keep};
+use crate::plan::keep::{Coming, Keep, same};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -79,9 +79,20 @@ impl Package {
             force: self.force,
             no_digest: self.no_digest,
         };
-        Ok(patiently(report, |said| {
-            self.manager.install(file.path(), how, said)
-        })?)
+        let mut outcome = patiently(report, |said| self.manager.install(file.path(), how, said))?;
+        // rpm ends well also when its database had no room for the package.
+        if outcome.ok() && self.manager == PackageManager::Rpm {
+            let there = self.manager.installed_version(&self.name)?;
+            let ours = self.entry.version.as_deref().unwrap_or_default();
+            if !has_come(self.installed.as_deref(), there.as_deref(), ours) {
+                let name = &self.name;
+                outcome.code = 1;
+                outcome.output.push_str(&format!(
+                    "\nerror: rpm ended well, and its database does not know of {name}\n"
+                ));
+            }
+        }
+        Ok(outcome)
     }
 
     /// Tells of an installation that failed, by the line that scripts look for (bundle.md 1.4), and
@@ -93,6 +104,11 @@ impl Package {
         let why = reason(&outcome.output).unwrap_or(outcome.last_line());
         format!("{line}: {why}")
     }
+}
+
+/// Is what the package manager names now another version than before, or the bundle's?
+fn has_come(before: Option<&str>, there: Option<&str>, ours: &str) -> bool {
+    there.is_some_and(|there| before != Some(there) || same(there, ours))
 }
 
 /// Why the package tool failed. Both end with what they were doing, not with the reason: dpkg says
@@ -113,6 +129,16 @@ fn reason(output: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_that_nobody_knows_has_not_come() {
+        assert!(!has_come(None, None, "1.8.1-0"));
+        assert!(!has_come(Some("1.7.0-0"), Some("1.7.0-0"), "1.8.1-0"));
+        assert!(!has_come(Some("1.7.0-0"), None, "1.8.1-0"));
+        assert!(has_come(None, Some("1.8.1-0"), "1.8.1-0"));
+        assert!(has_come(Some("1.7.0-0"), Some("1.8.1-0"), "1.8.1-0"));
+        assert!(has_come(Some("1.8.1-0"), Some("1.8.1-0"), "1.8.1.0"));
+    }
 
     #[test]
     fn the_reason_is_found_in_what_the_tool_said() {
