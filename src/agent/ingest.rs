@@ -5,20 +5,21 @@
 //! streams whose messages go there are no longer read, so that their senders wait; datagrams are
 //! dropped once the frame is large, and counted. Streams of other queues go on.
 
-mod outlet;
+mod outputs;
 
 use crate::agent::complaints::Complaints;
 use crate::agent::config::{self, Route, Settings};
 use crate::agent::figures::{self, Figures, Input};
 use crate::agent::hosts::{self, Addresses};
 use crate::agent::listen::{Listener, LocalDatagrams, Sockets, Stream, rest_after};
+use crate::agent::outlet::Outlet;
 use crate::agent::queue::Queue;
 use crate::agent::syslog::framing::Framing;
 use crate::agent::syslog::stamp::Zone;
 use crate::agent::syslog::{self, item};
 use log::warn;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use outlet::{Outlet, Outputs};
+use outputs::Outputs;
 use std::io::{ErrorKind, Read};
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
@@ -194,7 +195,10 @@ impl Ingest {
             wake,
             ending,
             work: Work {
-                queues: queues.iter().map(Outlet::new).collect(),
+                queues: queues
+                    .iter()
+                    .map(|queue| Outlet::new(queue, &item::KIND))
+                    .collect(),
                 settings,
                 zone: Zone::new(jiff::tz::TimeZone::system()),
                 addresses: Addresses::default(),
@@ -470,8 +474,9 @@ impl Work {
                 || self
                     .sender
                     .is_some_and(|fed| self.refusing().and(to).has(fed));
-            self.queues[output].close(self.now, waits);
-            (self.appended)();
+            if self.queues[output].close(self.now, waits) {
+                (self.appended)();
+            }
         }
         to
     }
@@ -494,8 +499,8 @@ impl Work {
         self.waiting = waiting;
         for (number, outlet) in self.queues.iter_mut().enumerate() {
             let due = outlet.due().is_some_and(|due| due <= now);
-            if due || (all && outlet.holds_any()) {
-                outlet.close(now, waiting.has(Outputs::one(number)));
+            let wanted = due || (all && outlet.holds_any());
+            if wanted && outlet.close(now, waiting.has(Outputs::one(number))) {
                 (self.appended)();
             }
         }

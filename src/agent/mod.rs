@@ -20,6 +20,7 @@ pub mod journal;
 pub mod link;
 pub mod listen;
 pub mod notify;
+pub mod outlet;
 pub mod output;
 pub mod parcel;
 pub mod pid_file;

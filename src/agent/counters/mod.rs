@@ -24,12 +24,12 @@ pub mod value;
 use crate::agent::config::{Counters, Route, Settings};
 use crate::agent::figures::{Figures, Input};
 use crate::agent::hosts;
+use crate::agent::outlet::Outlet;
 use crate::agent::output::Control;
 use crate::agent::queue::Queue;
-use crate::agent::queue::frame::{CLOSE_AT, Frame};
 use crate::host::layout::Layout;
 use crate::wire::metadata;
-use log::{info, warn};
+use log::warn;
 use names::Object;
 use sight::{Probe, Sight};
 use space::Spaces;
@@ -38,15 +38,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Shortest time between two looks of a source.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// How often a queue that refused is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// Bytes of items kept in memory while a queue refuses.
-const HELD_LIMIT: usize = 4 * CLOSE_AT;
 
 /// The thread that collects.
 pub struct Collector {
     tasks: Vec<Task>,
-    outlets: Vec<Outlet>,
+    /// By the output's number, and whether they are for workload monitoring.
+    outlets: Vec<((usize, bool), Outlet)>,
     spaces: Spaces,
     layout: Layout,
     control: Arc<Control>,
@@ -66,20 +63,6 @@ struct Task {
     /// What was said of its troubles.
     failed: bool,
     told_missing: bool,
-}
-
-/// Where items of one kind go.
-struct Outlet {
-    queue: Arc<Queue>,
-    /// The output's number and whether it is for workload monitoring.
-    key: (usize, bool),
-    frame: Frame,
-    refused: Option<Refused>,
-}
-
-struct Refused {
-    tried: Instant,
-    lost: u64,
 }
 
 /// The probe of an object.
@@ -139,15 +122,10 @@ impl Collector {
     }
 
     fn outlet(&mut self, key: (usize, bool), queue: &Arc<Queue>) -> usize {
-        let found = self.outlets.iter().position(|o| o.key == key);
+        let found = self.outlets.iter().position(|(k, _)| *k == key);
         found.unwrap_or_else(|| {
             let kind = if key.1 { item::WORKLOAD } else { item::KIND };
-            self.outlets.push(Outlet {
-                queue: Arc::clone(queue),
-                key,
-                frame: Frame::new(&kind),
-                refused: None,
-            });
+            self.outlets.push((key, Outlet::new(queue, &kind)));
             self.outlets.len() - 1
         })
     }
@@ -194,24 +172,23 @@ impl Collector {
             let interval = task.source.interval;
             task.due = interval.map(|i| next(i).unwrap_or(now + i.max(SHORTEST)));
             let found = task.look(now, &self.layout, &mut self.spaces);
-            let outlet = &mut self.outlets[task.outlet];
+            let (_, outlet) = &mut self.outlets[task.outlet];
             if task.tell(&found, outlet) {
                 (self.appended)();
             }
         }
         self.hand_in(false);
-        let refused = self.outlets.iter().filter_map(|o| o.refused.as_ref());
-        let again = refused.map(|r| r.tried + TRY_AGAIN);
+        let refusing = self.outlets.iter().filter(|(_, o)| o.refuses());
+        let again = refusing.filter_map(|(_, o)| o.due());
         again.chain(self.tasks.iter().filter_map(|t| t.due)).min()
     }
 
     /// What was collected goes to the queues.
     fn hand_in(&mut self, last: bool) {
         let now = Instant::now();
-        for outlet in &mut self.outlets {
-            let wait = outlet.refused.as_ref();
-            let due = last || wait.is_none_or(|r| now >= r.tried + TRY_AGAIN);
-            if due && !outlet.frame.is_empty() && outlet.close() {
+        for (_, outlet) in &mut self.outlets {
+            let due = last || !outlet.refuses() || outlet.due().is_some_and(|due| due <= now);
+            if due && outlet.holds_any() && outlet.close(now, false) {
                 (self.appended)();
             }
         }
@@ -271,52 +248,17 @@ impl Task {
             }
             self.figures.received();
             self.figures.parsed();
-            if let Some(refused) = &mut outlet.refused
-                && outlet.frame.size() >= HELD_LIMIT
-            {
-                refused.lost += 1;
+            let Some(frame) = outlet.frame() else {
                 continue;
-            }
+            };
             let origin = self.figures.origin();
-            outlet
-                .frame
-                .push(origin, |out| item::push(out, instance, context));
+            frame.push(origin, |out| item::push(out, instance, context));
             self.figures.queued();
-            if outlet.frame.is_full() && outlet.refused.is_none() {
-                appended |= outlet.close();
+            if outlet.is_ready() {
+                appended |= outlet.close(Instant::now(), false);
             }
         }
         appended
-    }
-}
-
-impl Outlet {
-    /// Did the queue take the frame?
-    fn close(&mut self) -> bool {
-        match (self.queue.append(&mut self.frame), &mut self.refused) {
-            (Ok(()), refused) => {
-                if let Some(refused) = refused.take() {
-                    info!(
-                        "the queue `{}` takes counters again; {} items were lost meanwhile",
-                        self.queue.dir().display(),
-                        refused.lost
-                    );
-                }
-                return true;
-            }
-            (Err(error), None) => {
-                warn!(
-                    "cannot write counters to the queue `{}`: {error}; free some space: trying again each second",
-                    self.queue.dir().display()
-                );
-                self.refused = Some(Refused {
-                    tried: Instant::now(),
-                    lost: 0,
-                });
-            }
-            (Err(_), Some(refused)) => refused.tried = Instant::now(),
-        }
-        false
     }
 }
 

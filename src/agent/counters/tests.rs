@@ -110,47 +110,6 @@ fn nothing_runs_for_items_that_go_nowhere() {
     assert!(Run::of(&settings, &scene).thread.is_none());
 }
 
-/// A frame that the queue does not take is kept, within the limit, and goes there when it can.
-#[test]
-fn what_a_queue_refuses_is_kept() {
-    let scene = Scene::new();
-    let settings = settings(&source("Memory", ""), &scene);
-    let output = &settings.outputs[0];
-    let (queue, _) = Queue::open(&output.queue, output.limit).unwrap();
-    let queue = Arc::new(queue);
-    let figures = Figures::new(&settings);
-    let mut collector = Collector::new(
-        &settings,
-        &[Arc::clone(&queue)],
-        &figures,
-        &scene.layout,
-        Arc::default(),
-        Box::new(|| ()),
-    )
-    .unwrap();
-    let (task, outlet) = (&mut collector.tasks[0], &mut collector.outlets[0]);
-    outlet.refused = Some(Refused {
-        tried: Instant::now(),
-        lost: 0,
-    });
-    let many: Vec<value::Instance> = (0..4000)
-        .map(|n| value::Instance {
-            name: format!("{n:0100}"),
-            values: vec![value::Value::Number(1); 11],
-        })
-        .collect();
-    task.tell(&many, outlet);
-    let lost = outlet.refused.as_ref().unwrap().lost;
-    assert!(lost > 0 && lost < 4000, "{lost}");
-    assert!(outlet.frame.size() < HELD_LIMIT + 4096);
-    assert_eq!(queue.counts().appended, 0);
-    collector.hand_in(true);
-    assert_eq!(queue.counts().appended, 4000 - lost);
-    assert!(collector.outlets[0].refused.is_none());
-    let seen = &figures.snapshot(&[queue]).inputs[0];
-    assert_eq!((seen.received, seen.dropped), (4000, lost));
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

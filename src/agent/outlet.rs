@@ -1,10 +1,9 @@
-//! One queue as the thread that reads sees it: the frame that is being filled, and what happens
-//! when the queue does not take it.
+//! One queue as an input sees it: the frame that is being filled, and what happens when the queue
+//! does not take it.
 
 use crate::agent::queue::Queue;
-use crate::agent::queue::frame::{CLOSE_AT, Frame};
+use crate::agent::queue::frame::{CLOSE_AT, Frame, Kind};
 use crate::agent::queue::room::Full;
-use crate::agent::syslog::item;
 use log::{info, warn};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -20,32 +19,8 @@ const HELD_LIMIT: usize = 4 * CLOSE_AT;
 /// stand still for ever.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Some outputs, by their numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Outputs(u128);
-
-impl Outputs {
-    /// That one. Those beyond 127 count as one.
-    pub fn one(number: usize) -> Self {
-        Outputs(1 << number.min(127))
-    }
-
-    pub fn and(self, other: Outputs) -> Self {
-        Outputs(self.0 | other.0)
-    }
-
-    pub fn has(self, other: Outputs) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// None at all.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-}
-
 /// A queue and the frame for it.
-pub(super) struct Outlet {
+pub struct Outlet {
     queue: Arc<Queue>,
     frame: Frame,
     refused: Option<Refused>,
@@ -61,10 +36,11 @@ struct Refused {
 }
 
 impl Outlet {
-    pub fn new(queue: &Arc<Queue>) -> Self {
+    /// For items of that kind.
+    pub fn new(queue: &Arc<Queue>, kind: &Kind) -> Self {
         Outlet {
             queue: Arc::clone(queue),
-            frame: Frame::new(&item::KIND),
+            frame: Frame::new(kind),
             refused: None,
             drops: false,
         }
@@ -105,8 +81,9 @@ impl Outlet {
         !self.frame.is_empty()
     }
 
-    /// Hands the frame to the queue. `waits`: those whose items these are can be kept waiting.
-    pub fn close(&mut self, now: Instant, waits: bool) {
+    /// Hands the frame to the queue; true when it took it. `waits`: those whose items these are can
+    /// be kept waiting.
+    pub fn close(&mut self, now: Instant, waits: bool) -> bool {
         if self.drops && self.queue.has_room(CLOSE_AT) {
             self.drops = false;
         }
@@ -118,7 +95,7 @@ impl Outlet {
             self.queue.append_unless(&mut self.frame, full),
             &self.refused,
         ) {
-            (Ok(()), None) => return,
+            (Ok(()), None) => return true,
             (Ok(()), Some(refused)) => {
                 info!(
                     "the queue `{}` takes data again; {} messages were lost meanwhile",
@@ -126,7 +103,7 @@ impl Outlet {
                     refused.lost
                 );
                 self.refused = None;
-                return;
+                return true;
             }
             (Err(error), _) => error,
         };
@@ -150,8 +127,9 @@ impl Outlet {
         refused.tried = now;
         if error.kind() == ErrorKind::QuotaExceeded && now >= refused.since + PATIENCE {
             self.drops = true;
-            self.close(now, false);
+            return self.close(now, false);
         }
+        false
     }
 }
 
@@ -173,7 +151,7 @@ mod tests {
     fn a_full_queue_waits_for_those_who_can_and_then_drops_its_oldest() {
         let dir = tempfile::tempdir().unwrap();
         let (queue, _) = Queue::open(&dir.path().join("q"), 8 * SMALLEST_LIMIT).unwrap();
-        let mut outlet = Outlet::new(&Arc::new(queue));
+        let mut outlet = Outlet::new(&Arc::new(queue), &Kind::new("A", "B"));
         let begun = Instant::now();
         while !outlet.refuses() {
             fill(&mut outlet);
@@ -205,23 +183,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_queue_refuses_is_kept_within_the_limit_and_goes_there_when_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let (queue, _) = Queue::open(&dir.path().join("q"), 1 << 20).unwrap();
+        let mut outlet = Outlet::new(&Arc::new(queue), &Kind::new("A", "B"));
+        let now = Instant::now();
+        outlet.refused = Some(Refused {
+            since: now,
+            tried: now,
+            lost: 0,
+        });
+        let mut taken = 0;
+        for _ in 0..4000 {
+            if let Some(frame) = outlet.frame() {
+                frame.push(Origin(0), |out| out.extend_from_slice(&[b'1'; 100]));
+                taken += 1;
+            }
+        }
+        let lost = outlet.refused.as_ref().map(|r| r.lost);
+        assert!(taken < 4000 && lost == Some(4000 - taken));
+        assert!(outlet.frame.size() < HELD_LIMIT + 200 && !outlet.is_ready());
+        assert_eq!(outlet.queue.counts().appended, 0);
+        assert!(outlet.close(now, false) && !outlet.refuses());
+        assert_eq!(outlet.queue.counts().appended, taken);
+    }
+
+    #[test]
     fn datagrams_do_not_wait() {
         let dir = tempfile::tempdir().unwrap();
         let (queue, _) = Queue::open(&dir.path().join("q"), SMALLEST_LIMIT).unwrap();
-        let mut outlet = Outlet::new(&Arc::new(queue));
+        let mut outlet = Outlet::new(&Arc::new(queue), &Kind::new("A", "B"));
         for _ in 0..20 {
             fill(&mut outlet);
             outlet.close(Instant::now(), false);
             assert!(!outlet.refuses());
         }
         assert!(outlet.queue.counts().dropped > 0);
-    }
-
-    #[test]
-    fn sets_of_outputs() {
-        let both = Outputs::one(0).and(Outputs::one(3));
-        assert!(both.has(Outputs::one(3)) && !both.has(Outputs::one(1)));
-        assert!(both.has(Outputs::default()) && Outputs::default().is_empty());
-        assert_eq!(Outputs::one(127), Outputs::one(4000));
     }
 }
