@@ -8,7 +8,7 @@ cd "$(dirname "$(readlink -f "$0")")/../.." || exit 1
 logs=${SWEEP_LOGS:-$PWD/target/test-logs/sweep}; mkdir -p "$logs"
 export OMSAGENT_TAIL_LINES=${1:-1000000} OMSAGENT_TAIL_KILLS=${2:-100}
 cargo test --locked --test agent -- --nocapture --test-threads 1 tail::killed tail::what_copying >"$logs/tail.log" 2>&1; rc=$?
-said=$(sed -n 's/^tail: //p' "$logs/tail.log" | paste -sd';' | sed 's/;/; /g')
+said=$(grep -oE 'tail: [0-9].*' "$logs/tail.log" | sed 's/^tail: //' | paste -sd';' | sed 's/;/; /g')
 [ -n "$said" ] || { tail -n 20 "$logs/tail.log"; said='did not finish'; rc=1; }
 echo "sweep tail agent: $said"
 [ $rc = 0 ] && echo 'tail agent: 1 passed, 0 failed' || echo 'tail agent: 0 passed, 1 failed'

@@ -28,6 +28,8 @@ pub struct Followed {
     pub length: u64,
     /// When that was, milliseconds since 1970.
     pub looked_ms: u64,
+    /// It was cut, and may be cut again before anything of it is read.
+    pub may_be_cut: bool,
     /// Open.
     pub file: Option<File>,
     /// It is no longer what its name means, and is let go then.

@@ -86,7 +86,7 @@ impl Tailer {
     }
 
     /// Files that may have been called `path` and that nobody has read a byte of, oldest first.
-    fn unknown(
+    pub(super) fn unknown(
         &self,
         source: usize,
         path: &Path,
@@ -182,6 +182,7 @@ impl Tailer {
             cursor: Cursor::at(record.offset),
             length: u64::MAX,
             looked_ms: now_ms(),
+            may_be_cut: false,
             file: Some(generation.file),
             leaving: Some(Instant::now() + wait.unwrap_or_default()),
             waits: false,

@@ -212,7 +212,10 @@ impl Tailer {
         let cut = of_name.iter().rev().find(|r| r.id.is(id)).cloned();
         let (mut cursor, mut fingerprint) = (Cursor::at(0), Fingerprint::default());
         let mut before: Vec<(Generation, Record)> = Vec::new();
+        let (mut may_be_cut, mut looked_ms) = (was_there || !of_name.is_empty(), begun_ms);
         if let Some(record) = known {
+            may_be_cut = record.offset == 0 && record.time_ms > 0;
+            looked_ms = record.time_ms;
             cursor = Cursor::at(record.offset);
             fingerprint = record.fingerprint;
             if record.path != name.path
@@ -257,7 +260,8 @@ impl Tailer {
             fingerprint,
             cursor,
             length: u64::MAX,
-            looked_ms: begun_ms,
+            looked_ms,
+            may_be_cut,
             file: None,
             leaving: None,
             waits: false,

@@ -261,6 +261,25 @@ fn cut_to_nothing_copied_before_and_written_anew() {
 }
 
 #[test]
+fn cut_again_before_anything_was_read() {
+    let mut room = Room::new();
+    let log = room.at("a.log");
+    let first = head("a");
+    append(&log, &format!("{first}\n"));
+    room.start();
+    room.wait_for(&[&first]);
+    fs::write(&log, "").unwrap();
+    // It was seen empty when that is written down.
+    room.wait_saved("a.log");
+    room.stop();
+    append(&log, "never seen under its name\n");
+    fs::copy(&log, room.at("a.log.1")).unwrap();
+    fs::write(&log, "now\n").unwrap();
+    room.start();
+    room.wait_for(&[&first, "never seen under its name", "now"]);
+}
+
+#[test]
 fn deleted_and_made_anew_and_a_link_that_is_switched() {
     let mut room = Room::new();
     let log = room.at("a.log");

@@ -159,6 +159,19 @@ impl Tailer {
             self.was_cut(number);
             return Ok(Turn::More);
         }
+        // Nothing says by itself that a file of which nothing was read has been cut once more.
+        let again = followed.may_be_cut && from == 0 && length > 0;
+        let since = followed.looked_ms;
+        if again {
+            followed.may_be_cut = false;
+            let (source, record) = (followed.source, followed.record(0));
+            let home = followed.home().to_owned();
+            for (generation, record) in self.unknown(source, &record.path, &home, since, record.id)
+            {
+                self.follow_generation(source, generation, record);
+            }
+            return Ok(Turn::More);
+        }
         let over = followed.leaving.is_some_and(|until| until <= now);
         followed.looked_ms = now_ms();
         let have = read_at(file, &mut self.buffer, from)?;
@@ -226,6 +239,7 @@ impl Tailer {
         file.cursor = Cursor::at(0);
         file.fingerprint = Fingerprint::default();
         file.unsaved = true;
+        file.may_be_cut = true;
         info!(
             "`{}` was cut or written anew after {} bytes: it is read from its beginning",
             before.path.display(),
