@@ -3,6 +3,7 @@
 //! The thread that reads messages never waits for a name server: an unknown name is asked for in
 //! another thread, and until the answer is there the item says `Unknown IP`.
 
+use crate::base::order;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs};
 use std::path::Path;
@@ -53,7 +54,7 @@ pub fn own_addresses() -> Vec<IpAddr> {
             IpAddr::V6(a) => !a.is_loopback() && !a.is_unicast_link_local(),
         })
         .collect();
-    found.sort_by_key(IpAddr::is_ipv6); // stable: interfaces keep their order
+    order::by_key(&mut found, IpAddr::is_ipv6); // stable: interfaces keep their order
     found.dedup();
     found
 }
@@ -65,7 +66,7 @@ pub fn private(addresses: &[IpAddr]) -> Vec<IpAddr> {
         IpAddr::V6(a) => Ipv6Addr::is_unique_local(a),
     };
     let mut found: Vec<IpAddr> = addresses.iter().filter(private).copied().collect();
-    found.sort_by_key(IpAddr::is_ipv6);
+    order::by_key(&mut found, IpAddr::is_ipv6);
     found
 }
 
@@ -174,7 +175,7 @@ fn start() -> Option<Asking> {
         while let Ok(name) = asked.recv() {
             let found = (name.as_str(), 0).to_socket_addrs().ok();
             let mut found: Vec<IpAddr> = found.into_iter().flatten().map(|a| a.ip()).collect();
-            found.sort_by_key(IpAddr::is_ipv6);
+            order::by_key(&mut found, IpAddr::is_ipv6);
             if answer.send((name, found.first().copied())).is_err() {
                 return;
             }

@@ -1,6 +1,7 @@
 //! What the senders tell of their successes, and the process of its errors, for the telemetry that
 //! the service asks for (protocol.md 2.3).
 
+use crate::base::order;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -135,7 +136,7 @@ impl Gathered {
             .into_iter()
             .map(|(message, count)| Error { message, count })
             .collect();
-        errors.sort_by_key(|e| std::cmp::Reverse(e.count));
+        order::by_key(&mut errors, |e| std::cmp::Reverse(e.count));
         errors.truncate(TOLD);
         (sources.into_iter().map(quality).collect(), errors)
     }

@@ -7,6 +7,7 @@ pub mod files;
 pub mod form;
 pub mod glob;
 pub mod ids;
+pub mod order;
 pub mod out;
 pub mod secret;
 pub mod spent;

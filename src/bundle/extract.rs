@@ -2,6 +2,7 @@
 //! while another writes it, and several entries go at once. Memory does not grow with the entry.
 
 use super::{Bundle, BundleError, Entry, Result};
+use crate::base::order;
 use sha2::{Digest, Sha256};
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::Write;
@@ -34,7 +35,7 @@ impl Bundle {
     /// are removed again too, and the first failure is returned.
     pub fn extract_all(&self, wanted: &[Extraction]) -> Result<()> {
         let mut largest_last: Vec<&Extraction> = wanted.iter().collect();
-        largest_last.sort_by_key(|e| e.entry.size);
+        order::by_key(&mut largest_last, |e| e.entry.size);
         let waiting = Mutex::new(largest_last);
         let made = Mutex::new(Vec::new());
         let work = || -> Result<()> {

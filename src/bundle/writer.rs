@@ -5,6 +5,7 @@ use super::kit::KitRule;
 use super::stub::{self, Runner, Summing};
 use super::trailer::{self, Trailer};
 use super::{ALIGN, BundleError, Entry, Header, Kind, Result, SIGNATURE_PLACE, STUB_SIZE, aligned};
+use crate::base::order;
 use crate::package::version::Version;
 use crate::package::{Arch, Format, Identity};
 use sha2::{Digest, Sha256};
@@ -100,7 +101,7 @@ pub fn write(plan: &Plan, out: &Path) -> Result<()> {
     let file = put_beside(out)?;
 
     let mut members = plan.members.clone();
-    members.sort_by_key(|m| m.kind != Kind::Runner);
+    order::by_key(&mut members, |m| m.kind != Kind::Runner);
     let mut entries = vec![stub_entry(&[])];
     let mut runners = Vec::new();
     let mut offset = STUB_SIZE;

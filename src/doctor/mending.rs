@@ -3,6 +3,7 @@
 use super::finding::{Finding, Fix, Kind};
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
+use crate::base::order;
 use crate::host::Host;
 use crate::install::{product, release};
 use crate::plan::journal::{CutShort, Journal, Run};
@@ -68,7 +69,7 @@ fn parts(findings: &[Finding]) -> Vec<Part<'_>> {
             _ => None,
         })
         .collect();
-    ids.sort_unstable();
+    order::ascending(&mut ids);
     ids.dedup();
     parts.extend(ids.into_iter().map(Part::Workspace));
     parts

@@ -15,6 +15,7 @@ pub mod retirement;
 pub mod sockets;
 pub mod status;
 
+use crate::base::order;
 use finding::{Finding, Severity};
 use patient::Patient;
 
@@ -112,7 +113,7 @@ pub fn examine(patient: &Patient, depth: Depth) -> Vec<Finding> {
         found.extend(chain.join().unwrap_or_default());
         found
     });
-    found.sort_by_key(|f| (f.severity() != Severity::Error, f.id));
+    order::by_key(&mut found, |f| (f.severity() != Severity::Error, f.id));
     found.dedup();
     found
 }

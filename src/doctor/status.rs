@@ -8,6 +8,7 @@ use super::{process, retirement};
 use crate::agent::figures::{ClockFigures, InputFigures, OutputFigures, Snapshot};
 use crate::base::files;
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use crate::host::layout::WorkspacePaths;
 use crate::host::unit_state::{self, UnitState};
 use crate::host::{Host, services, unit};
@@ -136,7 +137,7 @@ pub struct SocketStatus {
 pub fn look(host: &Host) -> Status {
     let mut ids = workspace::everything(&host.layout);
     let primary: Option<WorkspaceName> = workspace::primary(&host.layout).map(Into::into);
-    ids.sort_by_key(|id| primary.as_ref() != Some(id));
+    order::by_key(&mut ids, |id| primary.as_ref() != Some(id));
     let sockets: Vec<PathBuf> = ids
         .iter()
         .map(|id| host.layout.workspace(id).status_socket())

@@ -5,6 +5,7 @@ use super::layout::Layout;
 use super::unit;
 use crate::base::files;
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use std::path::PathBuf;
 
 /// Where administrators and their tools put drop-ins; what stands in the first goes before.
@@ -29,7 +30,7 @@ pub fn of(layout: &Layout, id: &WorkspaceName) -> Option<Pair> {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|e| e == "conf"));
-        paths.sort_unstable();
+        order::ascending(&mut paths);
         texts.extend(
             paths
                 .iter()

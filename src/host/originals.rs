@@ -4,6 +4,7 @@ use super::layout::Layout;
 use super::services;
 use crate::base::files;
 use crate::base::ids::WorkspaceId;
+use crate::base::order;
 use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,7 +36,7 @@ pub fn services(layout: &Layout) -> Vec<String> {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .filter(|name| is_service(name) && !starts_ours(layout, name)),
     );
-    found.sort_unstable();
+    order::ascending(&mut found);
     found.dedup();
     found
 }

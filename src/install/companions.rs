@@ -7,6 +7,7 @@ use super::means::{self, Means};
 use super::release::PACKAGE;
 use super::through_manager::Package;
 use crate::base::command::Command;
+use crate::base::order;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::Host;
 use crate::host::packages::{Known, PackageManager};
@@ -91,7 +92,7 @@ pub fn packages<'b>(
         .filter(fits)
         .filter_map(|e| e.pkg.as_deref().map(|pkg| (pkg, e)))
         .collect();
-    found.sort_by_key(|(pkg, _)| place(pkg));
+    order::by_key(&mut found, |(pkg, _)| place(pkg));
     let mut seen = std::collections::HashSet::new();
     found.retain(|(pkg, _)| seen.insert(*pkg));
     found
@@ -182,7 +183,7 @@ pub fn left_out(bundle: &Bundle) -> Vec<String> {
         .filter(|e| matches!(e.kind, Kind::Deb | Kind::Rpm))
         .filter_map(|e| e.pkg.as_deref().filter(|name| *name != PACKAGE))
         .collect();
-    names.sort_by_key(|name| place(name));
+    order::by_key(&mut names, |name| place(name));
     names.dedup();
     let packages = names.into_iter().map(|name| format!("Package {name}"));
     // They bring packages of their own.
@@ -242,7 +243,7 @@ pub fn version_rows(host: &Host, bundle: &Bundle, force: bool) -> Result<Vec<Str
         Means::Portable => vec![(PACKAGE, package_for(bundle, host, means)?)],
     };
     let shown = |name: &str| SHOWN.iter().position(|s| *s == name);
-    found.sort_by_key(|(name, _)| shown(name).unwrap_or(SHOWN.len()));
+    order::by_key(&mut found, |(name, _)| shown(name).unwrap_or(SHOWN.len()));
     found
         .into_iter()
         .map(|(name, entry)| {

@@ -8,6 +8,7 @@ use super::release::{self, PACKAGE};
 use super::withdraw::{self, Depth};
 use super::{product, unconfirmed};
 use crate::base::files;
+use crate::base::order;
 use crate::host::Host;
 use crate::host::layout::Layout;
 use crate::host::packages::{Known, Leaving, PackageManager};
@@ -393,7 +394,7 @@ fn providers(layout: &Layout, parents: &[&str]) -> Vec<String> {
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter(|name| is_provider(name))
         .collect();
-    names.sort_unstable();
+    order::ascending(&mut names);
     names.dedup();
     names
 }

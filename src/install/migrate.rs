@@ -8,6 +8,7 @@
 use super::product;
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use crate::host::layout::Layout;
 use crate::host::packages::PackageManager;
 use crate::host::{FILE_LIMIT, Host, accounts, logrotate, originals, services, umbrella};
@@ -346,7 +347,7 @@ fn names(dir: &Path) -> Vec<String> {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    names.sort_unstable();
+    order::ascending(&mut names);
     names
 }
 

@@ -6,6 +6,7 @@ use super::deploy;
 use super::means::{self, Means};
 use super::release::PACKAGE;
 use crate::base::command::Command;
+use crate::base::order;
 use crate::bundle::{Bundle, Entry, Kind};
 use crate::host::layout::Layout;
 use crate::host::packages::PackageManager;
@@ -282,7 +283,7 @@ fn unfinished(audit: &str) -> Vec<String> {
         })
         .map(str::to_owned)
         .collect();
-    names.sort_unstable();
+    order::ascending(&mut names);
     names.dedup();
     names
 }

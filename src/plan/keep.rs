@@ -7,6 +7,7 @@ mod back;
 pub use back::{go_back, take_back};
 
 use crate::base::files::{self, Look, Owner};
+use crate::base::order;
 use crate::bundle::{Bundle, Entry};
 use crate::host::layout::Layout;
 use crate::host::packages::PackageManager;
@@ -293,7 +294,7 @@ impl Keep {
             })
             .take(RECORDS)
             .collect();
-        found.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        order::by_key(&mut found, |(number, _)| std::cmp::Reverse(*number));
         found
     }
 

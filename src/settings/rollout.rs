@@ -2,6 +2,7 @@
 //! (docs/answers.md). Parsing only; nothing is read or looked up here.
 
 use crate::base::ids::WorkspaceId;
+use crate::base::order;
 use crate::base::secret::shown_word;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -151,7 +152,7 @@ impl Rollout {
         if reader.problems.is_empty() {
             return Ok(rollout);
         }
-        reader.problems.sort_by_key(|p| (p.line, p.column));
+        order::by_key(&mut reader.problems, |p| (p.line, p.column));
         Err(Problems(reader.problems))
     }
 

@@ -4,6 +4,7 @@ use super::Gathering;
 use super::redact::{MARK, Redactor, is_secret_name};
 use crate::base::command::Command;
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use crate::doctor::sockets;
 use crate::host::packages::PackageManager;
 use crate::host::services::ServiceManager;
@@ -287,7 +288,7 @@ fn proxies() -> String {
         Some(format!("{name}={}\n", value.to_string_lossy()))
     });
     let mut variables: Vec<String> = variables.collect();
-    variables.sort_unstable();
+    order::ascending(&mut variables);
     variables.concat()
 }
 

@@ -1,6 +1,7 @@
 //! Walking folders of which some are the service account's: by descriptor, no link followed, so that
 //! nothing outside of a tree can be put into the archive by those who may write within it.
 
+use crate::base::order;
 use nix::dir::Dir;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
@@ -233,7 +234,7 @@ fn one(
     let mut names: Vec<_> = names
         .filter(|n| !matches!(n.to_bytes(), b"." | b".."))
         .collect();
-    names.sort_unstable();
+    order::ascending(&mut names);
     drop(dir);
     for name in names {
         let path = seen.path.join(std::ffi::OsStr::from_bytes(name.to_bytes()));

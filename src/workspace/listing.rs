@@ -4,6 +4,7 @@
 use super::{all, is_active, primary};
 use crate::base::files;
 use crate::base::ids::{WorkspaceId, WorkspaceName};
+use crate::base::order;
 use crate::host::layout::Layout;
 use crate::host::{Host, unit, unit_state};
 use crate::settings::omsadmin::{self, OmsAdmin};
@@ -95,7 +96,7 @@ pub fn lines(host: &Host) -> Vec<String> {
     }
     let mut names: Vec<WorkspaceName> = all(&host.layout).into_iter().map(Into::into).collect();
     let first: Option<WorkspaceName> = primary(&host.layout).map(Into::into);
-    names.sort_by_key(|name| first.as_ref() != Some(name));
+    order::by_key(&mut names, |name| first.as_ref() != Some(name));
     let scom = WorkspaceName::scom();
     if super::everything(&host.layout).contains(&scom) {
         names.push(scom);

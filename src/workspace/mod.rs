@@ -16,6 +16,7 @@ pub mod socket;
 pub mod templates;
 
 use crate::base::ids::{NotAWorkspace, WorkspaceId, WorkspaceName};
+use crate::base::order;
 use crate::base::secret::Secret;
 use crate::host::credentials::{self, Pair};
 use crate::host::layout::Layout;
@@ -54,7 +55,7 @@ pub fn all(layout: &Layout) -> Vec<WorkspaceId> {
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()))
         .filter_map(|e| e.file_name().to_string_lossy().parse().ok())
         .collect();
-    ids.sort_unstable();
+    order::ascending(&mut ids);
     ids
 }
 

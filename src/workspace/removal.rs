@@ -4,6 +4,7 @@
 use super::{everything, port, primary};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use crate::host::layout::Layout;
 use crate::host::services::ServiceManager;
 use crate::host::{Host, logrotate, services, syslog, unit};
@@ -32,7 +33,9 @@ pub fn traces(layout: &Layout) -> Vec<WorkspaceName> {
     }));
     ids.extend(primary(layout).map(Into::into));
     // GUIDs before the pseudo-workspaces, as `-X` goes through them (bundle.md 6.5).
-    ids.sort_by_key(|name| (name.id().is_none(), !name.is_scom(), name.clone()));
+    order::by_key(&mut ids, |name| {
+        (name.id().is_none(), !name.is_scom(), name.clone())
+    });
     ids.dedup();
     ids
 }

@@ -3,6 +3,7 @@
 
 use crate::base::files;
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use crate::host::layout::Layout;
 use crate::host::syslog::Transport;
 use crate::workspace::{forwarding, socket};
@@ -35,7 +36,7 @@ pub fn render(layout: &Layout, id: &WorkspaceName, syslog_port: u16) -> Result<V
         .map(|e| e.path())
         .filter(|p| p.extension().is_some_and(|e| e == "conf"))
         .collect();
-    names.sort_unstable();
+    order::ascending(&mut names);
     for template in names {
         let Some(text) = files::read_text(&template, LIMIT)? else {
             bail!("template `{}` vanished", template.display());

@@ -3,6 +3,7 @@
 
 use super::{Listen, Review, Route, Settings, Severity};
 use crate::agent::catalogue::{Param, Plugin, Section, Verdict};
+use crate::base::order;
 use crate::settings::fluent::{Document, Element};
 use crate::settings::proxy;
 use serde::Serialize;
@@ -243,7 +244,7 @@ impl Settings {
         let files = files.chain(self.topology.iter().map(|t| &t.files));
         let files = files.chain(self.telemetry.iter().map(|t| &t.files));
         let mut paths: Vec<&Path> = files.map(|f| f.proxy.as_path()).collect();
-        paths.sort_unstable();
+        order::ascending(&mut paths);
         paths.dedup();
         let gateway = |path: &Path| {
             let (proxy, problem) = match proxy::load(path) {

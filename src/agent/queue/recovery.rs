@@ -2,6 +2,7 @@
 
 use super::Segment;
 use super::segment::{self, MARK};
+use crate::base::order;
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io;
@@ -20,7 +21,7 @@ pub(super) fn recover(dir: &Path) -> io::Result<(VecDeque<Segment>, u64, u64)> {
             segments.push(Segment { id, bytes });
         }
     }
-    segments.sort_by_key(|s| s.id);
+    order::by_key(&mut segments, |s| s.id);
     let mut torn = 0;
     let mut next_seq = 0;
     if let Some(mut newest) = segments.pop() {

@@ -2,6 +2,7 @@
 //! while nobody looked.
 
 use super::fingerprint::{Fingerprint, Id};
+use crate::base::order;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -78,7 +79,7 @@ pub fn later(path: &Path, since_ms: u64) -> Vec<Generation> {
         .filter_map(|place| generation(&place))
         .filter(|g| g.written_ms >= from)
         .collect();
-    found.sort_by_key(|g| g.written_ms);
+    order::by_key(&mut found, |g| g.written_ms);
     found
 }
 
@@ -93,7 +94,7 @@ pub fn copy(path: &Path, fingerprint: Fingerprint, offset: u64) -> Option<Genera
         .filter(|g| g.file.metadata().is_ok_and(|m| m.len() >= offset))
         .filter(|g| fingerprint.fits(&g.file).unwrap_or(false))
         .collect();
-    found.sort_by_key(|g| g.written_ms);
+    order::by_key(&mut found, |g| g.written_ms);
     found.pop()
 }
 

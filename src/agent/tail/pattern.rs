@@ -2,6 +2,7 @@
 //! (protocol.md 5.3, 5.5).
 
 use crate::base::glob::fits;
+use crate::base::order;
 use jiff::Zoned;
 use std::collections::BTreeSet;
 use std::io;
@@ -151,7 +152,7 @@ fn expand(pattern: &str, found: &mut Found, entries: &mut usize) -> Vec<PathBuf>
                 }
             }
         }
-        next.sort_unstable();
+        order::ascending(&mut next);
         paths = next;
     }
     paths

@@ -15,6 +15,7 @@
 use super::fingerprint::{Fingerprint, Id};
 use crate::agent::queue::frame::checksum;
 use crate::base::files::{self, Look};
+use crate::base::order;
 use log::warn;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -176,7 +177,7 @@ pub fn read(bytes: &[u8]) -> Content {
         }
     }
     let mut records: Vec<(usize, Record)> = records.into_values().collect();
-    records.sort_by_key(|(n, r)| (r.time_ms, *n));
+    order::by_key(&mut records, |(n, r)| (r.time_ms, *n));
     let records = records.into_iter().map(|(_, r)| r).collect();
     Content { records, damaged }
 }
@@ -260,7 +261,7 @@ impl Positions {
         let inodes = self.names.get(path).into_iter().flatten();
         let record = |&ino| self.records.get(&(ino, path.to_owned()));
         let mut found: Vec<Record> = inodes.filter_map(record).cloned().collect();
-        found.sort_by_key(|r| r.time_ms);
+        order::by_key(&mut found, |r| r.time_ms);
         found
     }
 
@@ -305,7 +306,7 @@ impl Positions {
             .values()
             .map(|r| (r.time_ms, r.key()))
             .collect();
-        ages.sort_unstable();
+        order::ascending(&mut ages);
         for (_, (ino, path)) in ages.drain(..RECORDS_LIMIT / 10) {
             self.forget(&path, ino);
         }

@@ -9,6 +9,7 @@ use super::{BLOCK, OPEN_LIMIT, Source, Tailer, now_ms};
 use crate::agent::config::Form;
 use crate::agent::queue::frame::Frame;
 use crate::agent::syslog::item::push_text;
+use crate::base::order;
 use log::{info, warn};
 use memchr::memchr;
 use std::io;
@@ -138,7 +139,7 @@ impl Tailer {
         let open = self.files.iter_mut();
         let open = open.filter(|(n, f)| f.file.is_some() && **n != number);
         let mut open: Vec<_> = open.map(|(_, f)| f).collect();
-        open.sort_unstable_by_key(|f| (f.leaving.is_some(), f.used));
+        order::by_key(&mut open, |f| (f.leaving.is_some(), f.used));
         for file in open.into_iter().take(CLOSED_AT_ONCE) {
             file.file = None;
             self.open -= 1;

@@ -3,6 +3,7 @@
 //! of a run that changed the host: a run that had nothing to do leaves nothing.
 
 use crate::base::files::{self, Look, Owner};
+use crate::base::order;
 use crate::base::out::Stream;
 use anyhow::{Context, Result, bail};
 use std::fs::{File, OpenOptions};
@@ -136,7 +137,7 @@ fn drop_old(folder: &Path) {
             name.starts_with("bundle-") && name.ends_with(".log")
         })
         .collect();
-    logs.sort_unstable();
+    order::ascending(&mut logs);
     let old = logs.len().saturating_sub(KEEP);
     for path in &logs[..old] {
         let _ = std::fs::remove_file(path);

@@ -14,6 +14,7 @@
 
 use super::roff::Page;
 use super::tree::{Operand, Tool, Value};
+use crate::base::order;
 use crate::cli::grammar::Grammar;
 use anyhow::{Context, Result, bail};
 
@@ -127,7 +128,7 @@ impl Writer<'_> {
                 .map(|(cell, head)| (head.as_str(), cell.as_str()))
                 .collect();
             // What it does, then what it is without.
-            named.sort_by_key(|(head, _)| head.eq_ignore_ascii_case("default"));
+            order::by_key(&mut named, |(head, _)| head.eq_ignore_ascii_case("default"));
             let several = named.len() > 1;
             let meaning = named
                 .iter()

@@ -1,6 +1,7 @@
 //! Modes and owners of what is ours (bundle.md 4.5), and the links between it.
 
 use crate::base::files::{Look, Owner};
+use crate::base::order;
 use crate::doctor::finding::{Finding, Fix, Kind};
 use crate::doctor::patient::{Patient, Ward};
 use crate::workspace;
@@ -176,7 +177,7 @@ pub fn fragments(dir: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|e| e == "conf"))
         .collect();
-    all.sort_unstable();
+    order::ascending(&mut all);
     all
 }
 

@@ -2,6 +2,7 @@
 
 use super::{ServiceError, ServiceManager, check_name};
 use crate::base::files;
+use crate::base::order;
 use crate::host::layout::Layout;
 use crate::host::{Change, FILE_LIMIT, Host, sysv};
 use anyhow::Context;
@@ -102,6 +103,6 @@ pub(super) fn wants_links(host: &Host, name: &str) -> anyhow::Result<Vec<PathBuf
         .map(|path| path.join(name))
         .filter(|link| link.is_symlink())
         .collect();
-    links.sort_unstable();
+    order::ascending(&mut links);
     Ok(links)
 }

@@ -3,6 +3,7 @@
 use super::rsyslog::stanzas;
 use super::{FILE_LIMIT, OURS, RSYSLOG_CONF, RSYSLOG_D, SyslogDaemon, syslog_ng};
 use crate::base::files;
+use crate::base::order;
 use crate::host::{Host, blocks};
 use std::fmt;
 use std::ops::Range;
@@ -37,7 +38,7 @@ pub fn forwarded_by_others(host: &Host, port: u16) -> Vec<Double> {
         .flatten();
     let found = entries.filter_map(|entry| Some(entry.ok()?.path()));
     paths.extend(found.filter(|path| path.extension().is_some_and(|e| e == "conf")));
-    paths.sort_unstable();
+    order::ascending(&mut paths);
     paths.iter().flat_map(|path| in_file(path, port)).collect()
 }
 

@@ -27,6 +27,7 @@ use super::{Change, FILE_LIMIT, Host, blocks};
 use crate::base::command::{self, Command, Outcome};
 use crate::base::files::{self, Look, Owner};
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use target::Target;
@@ -458,7 +459,7 @@ fn source_in(dir: &Path) -> Option<String> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.extension().is_some_and(|e| e == "conf"))
         .collect();
-    names.sort_unstable();
+    order::ascending(&mut names);
     names.iter().find_map(|path| {
         let text = files::read_text(path, FILE_LIMIT).ok()??;
         syslog_ng::source(&text)

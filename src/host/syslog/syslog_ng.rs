@@ -5,6 +5,7 @@ use super::rsyslog::{is_mark, marks, stanzas as marked_stanzas};
 use super::selection::{Facility, Selection, Severity, Transport};
 use super::target::Target;
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use crate::host::blocks::{self, bare, is_blank};
 use crate::host::template;
 use std::ops::Range;
@@ -132,7 +133,7 @@ fn stanzas(text: &[u8], id: Option<&WorkspaceName>) -> Vec<Range<usize>> {
             found.push(line);
         }
     }
-    found.sort_by_key(|r| r.start);
+    order::by_key(&mut found, |r| r.start);
     found
 }
 

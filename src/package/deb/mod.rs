@@ -10,6 +10,7 @@ use super::contents::{Contents, Item, Kind};
 use super::manifest::{DebScript, Manifest};
 use super::md5::md5;
 use super::{Build, Format, gzip, hex};
+use crate::base::order;
 use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn control_archive(manifest: &Manifest, build: &Build, contents: &Contents) -> R
         members.push((script.file_name(), 0o755, manifest.script(source)?));
     }
     members.retain(|(_, _, text)| !text.is_empty());
-    members.sort_unstable();
+    order::ascending(&mut members);
     let mut archive = tar::Builder::new(Vec::new());
     append(&mut archive, b"./", &header(0o755, build.time), &[])?;
     for (name, mode, text) in members {

@@ -12,6 +12,7 @@ use super::contents::{Contents, Item, Kind};
 use super::manifest::{Manifest, RpmScript};
 use super::md5::md5;
 use super::{Arch, Build, Format, gzip, hex};
+use crate::base::order;
 use anyhow::{Context, Result};
 use header::{Header, Value};
 use sha2::{Digest, Sha256};
@@ -186,7 +187,7 @@ fn relations(header: &mut Header, manifest: &Manifest, build: &Build) -> Result<
         .chain(&own)
         .map(|name| (name.as_str(), SENSE_EQUAL, build.label))
         .collect();
-    provides.sort_unstable();
+    order::ascending(&mut provides);
     header.texts(tags::PROVIDE_NAME, provides.iter().map(|p| p.0));
     header.numbers(tags::PROVIDE_FLAGS, provides.iter().map(|p| p.1));
     header.texts(tags::PROVIDE_VERSION, provides.iter().map(|p| p.2));
@@ -206,7 +207,7 @@ fn relations(header: &mut Header, manifest: &Manifest, build: &Build) -> Result<
         };
         requires.push((SHELL, SENSE_INTERP | sense, ""));
     }
-    requires.sort_unstable();
+    order::ascending(&mut requires);
     header.texts(tags::REQUIRE_NAME, requires.iter().map(|r| r.0));
     header.numbers(tags::REQUIRE_FLAGS, requires.iter().map(|r| r.1));
     header.texts(tags::REQUIRE_VERSION, requires.iter().map(|r| r.2));

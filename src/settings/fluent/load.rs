@@ -1,6 +1,7 @@
 //! From a file and what it includes to a [`Document`].
 
 use super::{Document, FILE_LIMIT, Included, Includes, parse};
+use crate::base::order;
 use crate::base::{files, glob::fits};
 use anyhow::{Context, Result};
 use std::path::{Component, Path, PathBuf};
@@ -90,11 +91,11 @@ fn matches(folder: &Path, glob: &str) -> Result<Vec<PathBuf>, String> {
                 }
             }
         }
-        next.sort_unstable();
+        order::ascending(&mut next);
         found = next;
     }
     found.retain(|p| p.is_file());
-    found.sort_unstable();
+    order::ascending(&mut found);
     Ok(found)
 }
 

@@ -1,6 +1,7 @@
 //! Names and addresses of hosts, replaced by marks that are the same within one archive and tell
 //! nothing outside of it.
 
+use crate::base::order;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 
@@ -21,7 +22,9 @@ impl Anonymous {
         }
         all.retain(|name| name.len() > 1 && name != "localhost");
         // The longest first, so that a full name is one mark.
-        all.sort_by_key(|name| (std::cmp::Reverse(name.len()), name.clone()));
+        order::by_key(&mut all, |name| {
+            (std::cmp::Reverse(name.len()), name.clone())
+        });
         all.dedup();
         Anonymous {
             salt: *uuid::Uuid::new_v4().as_bytes(),

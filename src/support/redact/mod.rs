@@ -9,6 +9,7 @@ pub use anonymous::Anonymous;
 pub use patterns::is_secret_name;
 
 use crate::base::ids::WorkspaceName;
+use crate::base::order;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use known::Known;
@@ -101,7 +102,9 @@ impl Redactor {
             range,
             kind: Kind::Known,
         }));
-        spans.sort_by_key(|s| (s.range.start, std::cmp::Reverse(s.range.end)));
+        order::by_key(&mut spans, |s| {
+            (s.range.start, std::cmp::Reverse(s.range.end))
+        });
         let (mut done, mut counts, mut at) = (String::new(), Counts::new(), 0);
         for Span { range, kind } in spans {
             if range.end <= at || &text[range.clone()] == MARK {
