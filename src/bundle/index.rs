@@ -161,8 +161,8 @@ pub fn parse(bytes: &[u8], index_offset: u64) -> Result<(Header, Vec<Entry>)> {
         .ok_or_else(|| layout("last line of the index is cut off"))?;
     let mut lines = text.split('\n');
     let header = lines.next().unwrap_or("");
-    let header: Header =
-        serde_json::from_str(header).map_err(|e| layout(format!("index header: {e}")))?;
+    let header: Header = serde_json::from_slice(header.as_bytes())
+        .map_err(|e| layout(format!("index header: {e}")))?;
     check_header(&header)?;
     let lines: Vec<&str> = lines.take(ENTRY_LIMIT + 1).collect();
     if lines.len() > ENTRY_LIMIT {
@@ -177,8 +177,8 @@ pub fn parse(bytes: &[u8], index_offset: u64) -> Result<(Header, Vec<Entry>)> {
     }
     let mut entries = Vec::with_capacity(lines.len());
     for (number, line) in lines.iter().enumerate() {
-        let entry: Entry =
-            serde_json::from_str(line).map_err(|e| layout(format!("index entry {number}: {e}")))?;
+        let entry: Entry = serde_json::from_slice(line.as_bytes())
+            .map_err(|e| layout(format!("index entry {number}: {e}")))?;
         entries.push(entry);
     }
     check_entries(&entries, index_offset)?;

@@ -129,6 +129,7 @@ pub fn offline(host: &Host) -> Result<String> {
         mended: Vec::new(),
         exit_code: doctor::exit_code(&found),
     };
+    let whole: serde_json::Value = serde_json::from_slice(&serde_json::to_vec(&whole)?)?;
     Ok(serde_json::to_string_pretty(&whole)?)
 }
 

@@ -75,7 +75,10 @@ pub fn run(args: &Args) -> Result<u8> {
 /// What other doors have to say, as they would say it.
 fn given(host: &Host) -> Vec<Given> {
     let root = nix::unistd::geteuid().is_root();
-    let status = serde_json::to_string_pretty(&status::look(host));
+    // By way of a value: these forms are written out once only, for `--json`.
+    let status = serde_json::to_vec(&status::look(host))
+        .and_then(|json| serde_json::from_slice::<serde_json::Value>(&json))
+        .and_then(|value| serde_json::to_string_pretty(&value));
     let doctor = match root {
         true => doctor::offline(host).map_err(|e| format!("{e:#}")),
         false => Err("only root can look everywhere".to_owned()),

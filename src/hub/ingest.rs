@@ -177,7 +177,7 @@ struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     fn parse(text: &'a str) -> Result<Self, String> {
-        let read: Read<'a> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let read: Read<'a> = serde_json::from_slice(text.as_bytes()).map_err(|e| e.to_string())?;
         let named = |key: &str, name: String| {
             let sane = !name.is_empty() && name.len() <= NAME_LIMIT;
             if sane && !name.chars().any(char::is_control) {
@@ -203,8 +203,10 @@ impl<'a> Envelope<'a> {
     /// A list of records, or one; they are filed under `<log type>_CL`.
     fn of_records(text: &'a str, log_type: &str) -> Result<Self, String> {
         let items = match text.trim_start().starts_with('[') {
-            true => serde_json::from_str::<Items<'a>>(text).map(|Items(items)| items),
-            false => serde_json::from_str::<&'a RawValue>(text).map(|item| vec![item.get()]),
+            true => serde_json::from_slice::<Items<'a>>(text.as_bytes()).map(|Items(items)| items),
+            false => {
+                serde_json::from_slice::<&'a RawValue>(text.as_bytes()).map(|item| vec![item.get()])
+            }
         };
         let items = items.map_err(|e| e.to_string())?;
         check(&items)?;
@@ -294,7 +296,7 @@ fn computer(item: &str) -> Option<String> {
         #[serde(rename = "Host", borrow, default)]
         host: Option<Cow<'a, str>>,
     }
-    let named: Named = serde_json::from_str(item).ok()?;
+    let named: Named = serde_json::from_slice(item.as_bytes()).ok()?;
     let name = named.computer.or(named.host)?;
     let name = name.trim();
     (!name.is_empty() && name.len() <= NAME_LIMIT).then(|| name.to_owned())

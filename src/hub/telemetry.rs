@@ -77,7 +77,7 @@ pub(super) fn answer(
 /// The report as text, and how many sources and errors it tells of.
 fn parse(body: &[u8]) -> Result<(&str, (usize, usize)), String> {
     let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8")?;
-    let report: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let report: Value = serde_json::from_slice(text.as_bytes()).map_err(|e| e.to_string())?;
     let report = report.as_object().ok_or("the body is not a JSON object")?;
     for name in TEXTS {
         check_text(report, name, TEXT_LIMIT)?;

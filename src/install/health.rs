@@ -237,7 +237,7 @@ fn uploads(status: &Path, age: Duration) -> Option<bool> {
         return None;
     }
     let text = files::read_text_no_follow(status, 4096).ok()??;
-    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(text.as_bytes()).ok()?;
     Some(value.get("success")?.as_str()? == "true")
 }
 

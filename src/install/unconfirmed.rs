@@ -55,7 +55,7 @@ impl Unconfirmed {
     /// one whose installation was cut short. One that cannot be read counts as none.
     pub fn load(layout: &Layout, installed: Option<&str>, known: Known) -> Option<Self> {
         let text = files::read_text_no_follow(&path(layout), LIMIT).ok()??;
-        let note: Unconfirmed = serde_json::from_str(&text).ok()?;
+        let note: Unconfirmed = serde_json::from_slice(text.as_bytes()).ok()?;
         let tells = match installed {
             Some(installed) => same(installed, &note.to),
             None => matches!(known, Known::Present | Known::Broken),

@@ -290,7 +290,7 @@ impl Keep {
                 let name = entry.ok()?.file_name().into_string().ok()?;
                 let number = name.strip_suffix(".json")?.parse().ok()?;
                 let text = files::read_text_no_follow(&self.folder.join(&name), RECORD_LIMIT);
-                Some((number, serde_json::from_str(&text.ok()??).ok()?))
+                Some((number, serde_json::from_slice(text.ok()??.as_bytes()).ok()?))
             })
             .take(RECORDS)
             .collect();

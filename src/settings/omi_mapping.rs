@@ -48,7 +48,7 @@ impl Mapping {
     /// Reads a mapping's text.
     pub fn parse(text: &str) -> serde_json::Result<Mapping> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let objects = serde_json::from_str(text)?;
+        let objects = serde_json::from_slice(text.as_bytes())?;
         Ok(Mapping { objects })
     }
 

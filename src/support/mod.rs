@@ -146,7 +146,7 @@ fn clean(
         (entry.source, _) = plain(&entry.source);
         let parsed = entry.name.ends_with(".json");
         let parsed = parsed
-            .then(|| serde_json::from_str(&entry.text).ok())
+            .then(|| serde_json::from_slice(entry.text.as_bytes()).ok())
             .flatten();
         if let Some(mut value) = parsed {
             redactor.redact_json(&mut value, &mut entry.redacted);

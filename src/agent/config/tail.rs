@@ -139,7 +139,7 @@ fn excluded(read: &Reader<'_>) -> Result<Vec<String>, Problem> {
     if !text.starts_with('[') {
         return patterns(read, "exclude_path", text.split(','));
     }
-    let list: Vec<String> = serde_json::from_str(text).map_err(|_| {
+    let list: Vec<String> = serde_json::from_slice(text.as_bytes()).map_err(|_| {
         read.wrong(
             "exclude_path",
             "a list of texts, such as `[\"/var/log/*.gz\"]`",

@@ -124,8 +124,8 @@ impl Parser {
                     return Err(NoMatch("it is nested too deeply"));
                 }
                 let text = String::from_utf8_lossy(line);
-                let object: Members<'_> =
-                    serde_json::from_str(&text).map_err(|_| NoMatch("it is no JSON object"))?;
+                let object: Members<'_> = serde_json::from_slice(text.as_bytes())
+                    .map_err(|_| NoMatch("it is no JSON object"))?;
                 for (key, value) in object.0 {
                     if self.is_time(key.as_bytes()) {
                         continue;

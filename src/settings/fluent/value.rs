@@ -150,7 +150,7 @@ fn json(rest: &str, lines: &mut Lines<'_>) -> Result<String, Problem> {
             value.push(c);
             if nesting == 0 {
                 only_comment_follows(&piece[i + 1..], lines)?;
-                return match serde_json::from_str::<serde::de::IgnoredAny>(&value) {
+                return match serde_json::from_slice::<serde::de::IgnoredAny>(value.as_bytes()) {
                     Ok(_) => Ok(value),
                     Err(e) => Err(Problem {
                         place: opened,
