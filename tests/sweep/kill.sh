@@ -45,8 +45,9 @@ fresh() {
 gone() { "$RIG/down" --now $name >/dev/null 2>&1; rm -f "$img/$name"; INSTANCES=(); }
 state() { # FILE: everything that the end of a command is compared by
     # The agent's queues and logs are its own affair, what each run wrote down of itself (journal, logs) differs by the number of
-    # runs, and dpkg's next change folds dpkg's journal in.
-    { inside $name list | grep -vE ' /var/opt/microsoft/omsagent/[0-9a-f-]{36}/(state|log)/| /var/lib/omsagent/[^ ]+ $| /var/lib/dpkg/updates/[0-9]+ $'
+    # runs, and dpkg's next change folds dpkg's journal in. A killed userdel leaves its lock and its draft, which the next one
+    # that changes accounts takes over.
+    { inside $name list | grep -vE ' /var/opt/microsoft/omsagent/[0-9a-f-]{36}/(state|log)/| /var/lib/omsagent/[^ ]+ $| /var/lib/dpkg/updates/[0-9]+ $| /etc/(sub[ug]id|g?shadow|passwd|group)\.(lock|[0-9]+) '
       sh_ $name 'cat /var/lib/omsagent/accounts 2>/dev/null'; echo '-- accounts'; inside $name accounts; echo '-- ours'; inside $name ours
       echo '-- packages'; sh_ $name 'if command -v dpkg >/dev/null; then dpkg -l | grep -E "oms|omi|scx|^..[^ ] " || true; dpkg --audit; else rpm -qa | grep -E "oms|omi|scx" | sort; fi'
       echo '-- sudo'; sh_ $name 'visudo -cq && echo fine'
