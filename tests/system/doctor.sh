@@ -269,7 +269,7 @@ nearly_full() {
     done
 }
 whole='hub_start $name; back; in_ "systemctl restart $(agent_unit)"; sleep 4'
-fault queue-full '' 'upload-failing endpoint-closed chain-not-sent' 'small_queue; nearly_full' "$whole"
+fault queue-full '' 'records-dropped upload-failing endpoint-closed chain-not-sent' 'small_queue; nearly_full' "$whole"
 fault records-dropped '' 'queue-full upload-failing endpoint-closed chain-not-sent' 'small_queue; fill 400' "$whole"
 fault lines-not-understood '' '' 'in_ "perl -MIO::Socket::INET -e '"'"'my \$s = IO::Socket::INET->new(PeerAddr => \"127.0.0.1:25224\", Proto => \"udp\"); for (1..400) { print \$s \"no priority\"; select undef, undef, undef, 0.002 }'"'"'"; sleep 1' 'in_ "systemctl restart $(agent_unit)"; sleep 4'
 fault upload-failing '' 'endpoint-closed chain-not-sent' 'hub_stop; in_ "systemctl restart $(agent_unit)"; sleep 4' 'hub_start $name' "$again"

@@ -27,11 +27,12 @@ lint_rpm() {
 sums() { cd "$DIST" && sha256sum -c "$(basename "${BUNDLE%.sh}").sha256sums"; }
 sound() { "$BINARY" pack verify "$BUNDLE"; "$BINARY" pack inspect "$BUNDLE"; }
 same_twice() {
-    local again=$WORK/again f; mkdir "$again"
+    local again=$WORK/again f commit from=(); mkdir "$again"
+    commit=$(cat "$DIST/.commit" 2>/dev/null || true); [ -z "$commit" ] || from=(--source-reference "omsagent: $commit")
     for f in deb rpm; do "$BINARY" pack $f --manifest "$TOP/bundle/omsagent.toml" --binary "$BINARY" --arch x86_64 --licences "$PARTS/licences.txt" --out "$again"; done
     cmp "$DEB" "$again/${DEB##*/}"; cmp "$RPM" "$again/${RPM##*/}"
     "$BINARY" pack build --runner "x86_64=$BINARY" --package "$DEB" --package "$RPM" \
-        --licence "$PARTS/licences.txt.gz" --sbom "$PARTS/sbom.cdx.json.gz" --out "$again/b.sh"
+        --licence "$PARTS/licences.txt.gz" --sbom "$PARTS/sbom.cdx.json.gz" ${from[@]+"${from[@]}"} --out "$again/b.sh"
     cmp "$BUNDLE" "$again/b.sh"
 }
 parts() {
