@@ -248,6 +248,10 @@ one_name_for_all() {
 }
 sourced_for_functions() {
     sh_ $name ". $OPT/bin/service_control functions; echo still here" | grep -x 'still here'
+    # Through a link of another name it is the tool all the same.
+    sh_ $name "ln -s $OPT/bin/service_control /usr/local/sbin/omsctl"
+    exits 72 on $name /usr/local/sbin/omsctl bogus
+    sh_ $name 'rm /usr/local/sbin/omsctl'
 }
 exposure() {
     local figure
