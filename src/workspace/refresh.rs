@@ -54,6 +54,11 @@ fn shipped(host: &Host, id: &WorkspaceId, owner: Owner) -> Result<Plan> {
             .and_then(|n| n.to_str())
             .unwrap_or_default();
         if path.starts_with(&conf_d) && SHIPPED.contains(&name) {
+            // Left by a full disk, say: what the workspace has is better.
+            anyhow::ensure!(
+                !text.trim().is_empty(),
+                "the package's {name} is empty: install the package again"
+            );
             plan.push(WriteFile::new(path, text, Look::owned(0o644, owner)));
         }
     }
