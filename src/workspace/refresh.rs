@@ -56,13 +56,19 @@ fn shipped(host: &Host, id: &WorkspaceId, owner: Owner) -> Result<Plan> {
         if path.starts_with(&conf_d) && SHIPPED.contains(&name) {
             // Left by a full disk, say: what the workspace has is better.
             anyhow::ensure!(
-                !text.trim().is_empty(),
-                "the package's {name} is empty: install the package again"
+                is_text(&text),
+                "the package's {name} is damaged: install the package again"
             );
             plan.push(WriteFile::new(path, text, Look::owned(0o644, owner)));
         }
     }
     Ok(plan)
+}
+
+/// Something, and nothing that is no text.
+fn is_text(text: &str) -> bool {
+    let odd = |c: char| (c.is_control() && !c.is_whitespace()) || c == char::REPLACEMENT_CHARACTER;
+    !text.trim().is_empty() && !text.contains(odd)
 }
 
 /// proxy.conf of the time of one workspace. One in the new place is newer (R21).
@@ -136,4 +142,17 @@ fn lack(host: &Host, id: &WorkspaceId) -> Option<String> {
             conf.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_text;
+
+    #[test]
+    fn what_is_no_text_is_not_taken() {
+        assert!(is_text("# grüße\r\n<source>\n\ttype x\n</source>\n"));
+        for damaged in ["", "\n \n", "\u{1f}\u{8b}\u{8}", "a\u{fffd}b", "\0\0"] {
+            assert!(!is_text(damaged), "{damaged:?}");
+        }
+    }
 }
